@@ -1,0 +1,109 @@
+"""Settings: plugins.toml says which plugins run and how; the environment overrides it and holds the secrets."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lms_core.errors import StartRefused
+
+DEVELOPMENT_SECRET = "development-only-secret-development-only"
+
+
+class Settings(BaseSettings):
+    """The core's own settings, each read from `LMS_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="LMS_", extra="ignore")
+
+    env: Literal["development", "production"] = "development"
+    debug: bool = False
+    secret_key: str = DEVELOPMENT_SECRET
+    database_url: str = "postgresql://postgres@127.0.0.1:5432/lms"
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    s3_endpoint: str = "http://127.0.0.1:8333"
+    s3_public_endpoint: str = ""
+    s3_region: str = "us-east-1"
+    s3_access_key: str = ""
+    s3_secret_key: str = ""
+    api_prefix: str = Field(default="", pattern=r"^(/[A-Za-z0-9._-]+)*$")
+    public_url: str = "http://127.0.0.1:8000"
+    metrics_token: str = ""
+    cors_origins: str = ""
+    data: str = ".lms"
+    plugins_file: str = "plugins.toml"
+    database_pool: int = Field(default=10, ge=1, le=200)
+    read_pool: int = Field(default=10, ge=1, le=200)
+    worker_processes: int = Field(default=2, ge=1, le=64)
+    log_level: str = "INFO"
+
+    @property
+    def production(self) -> bool:
+        """Whether this is a deployment that real people depend on."""
+        return self.env == "production"
+
+
+class PluginSettings(BaseModel):
+    """One table of plugins.toml, as written, with what the environment says on top."""
+
+    name: str
+    enabled: bool
+    values: dict[str, Any]
+
+
+def load_settings() -> Settings:
+    """The core's settings, or StartRefused with one sentence on the first thing that is wrong."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "LMS_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise StartRefused(f"The environment variable {name} is not usable: {first['msg']}.") from None
+    if settings.production:
+        refuse_unsafe_production(settings)
+    return settings
+
+
+def refuse_unsafe_production(settings: Settings) -> None:
+    """Raise StartRefused for what must never be so in production."""
+    if settings.secret_key == DEVELOPMENT_SECRET or len(settings.secret_key.encode()) < 32:
+        raise StartRefused("LMS_SECRET_KEY is missing or shorter than 32 bytes; set it to a long random value.")
+    if settings.debug:
+        raise StartRefused("LMS_DEBUG is on, which shows internals to strangers; switch it off in production.")
+    if "*" in settings.cors_origins:
+        raise StartRefused("LMS_CORS_ORIGINS allows every origin with credentials; name the origins instead.")
+
+
+def read_plugins_file(path: Path, environment: dict[str, str] | None = None) -> list[PluginSettings]:
+    """The plugins named in plugins.toml, in the file's order, with `LMS_<PLUGIN>__<KEY>` applied.
+
+    Raises StartRefused when the file is missing or malformed.
+    """
+    environment = dict(os.environ) if environment is None else environment
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StartRefused(
+            f"There is no {path}; create it with one [plugins.<name>] table for each plugin, or set LMS_PLUGINS_FILE."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StartRefused(f"{path} is not valid TOML ({error}); correct it.") from None
+    unknown = set(content) - {"plugins"}
+    if unknown or not isinstance(content.get("plugins", {}), dict):
+        raise StartRefused(f"{path} has the unknown table {sorted(unknown or {'plugins'})[0]!r}; only [plugins.*] is known.")
+    found = []
+    for name, table in content.get("plugins", {}).items():
+        if not isinstance(table, dict) or not isinstance(table.get("enabled", True), bool):
+            raise StartRefused(f"Plugin {name} in {path} needs a table with enabled = true or false; correct it.")
+        values = {key: value for key, value in table.items() if key != "enabled"}
+        values |= environment_values(name, environment)
+        found.append(PluginSettings(name=name, enabled=table.get("enabled", True), values=values))
+    return found
+
+
+def environment_values(plugin: str, environment: dict[str, str]) -> dict[str, str]:
+    """What the environment says for a plugin: `LMS_FILES__MAX_UPLOAD_MB=5` is `max_upload_mb` of `files`."""
+    prefix = f"LMS_{plugin.upper()}__"
+    return {key.removeprefix(prefix).lower(): value for key, value in environment.items() if key.startswith(prefix)}

@@ -1,0 +1,315 @@
+"""The database: table bases, the two pools, and reads that are compiled once.
+
+Writes go through SQLAlchemy sessions (see uow.py). Reads go straight to an autocommit, read-only asyncpg pool,
+as SQL compiled from a `select()`; this is about four times the throughput of entities (docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import uuid
+import weakref
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import msgspec
+from sqlalchemy import CheckConstraint, DateTime, Index, Select, event, func, inspect, text
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session
+from sqlmodel import Field, SQLModel
+from uuid_utils.compat import uuid7
+
+from lms_core.errors import Unavailable
+
+log = logging.getLogger("lms.database")
+
+READ_DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
+LOCK_TIMEOUT_MS = 2_000
+STATEMENT_TIMEOUT_MS = 30_000
+IDLE_TRANSACTION_TIMEOUT_MS = 30_000
+CONNECT_TIMEOUT_SECONDS = 2.0
+WATCH_INTERVAL_SECONDS = 0.3
+WATCH_TIMEOUT_SECONDS = 1.0
+
+
+def new_id() -> uuid.UUID:
+    """A UUID version 7 (RFC 9562): unique, and rising with time, so that it is also a keyset order."""
+    return uuid7()
+
+
+class Record(SQLModel):
+    """A row with an id, times and a version that every change through a session raises; never soft-deleted."""
+
+    __mapper_args__: ClassVar[dict[str, Any]] = {"eager_defaults": True}
+
+    id: uuid.UUID = Field(default_factory=new_id, primary_key=True)
+    created_at: datetime = Field(
+        default=None,
+        sa_type=DateTime(timezone=True),  # type: ignore[call-overload]
+        sa_column_kwargs={"server_default": func.now(), "nullable": False},
+    )
+    updated_at: datetime = Field(
+        default=None,
+        sa_type=DateTime(timezone=True),  # type: ignore[call-overload]
+        sa_column_kwargs={"server_default": func.now(), "nullable": False},
+    )
+    version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
+
+
+class Table(Record):
+    """A row that can be deleted and restored; reads leave out what is deleted (see deletion.py).
+
+    `label_column` is what the recycle bin shows. `natural_key` names the columns that no two live rows share;
+    `natural_key_condition` narrows that to some rows. `restore_permission` defaults to `<plugin>.restore`.
+    """
+
+    label_column: ClassVar[str] = "id"
+    natural_key: ClassVar[tuple[str, ...]] = ()
+    natural_key_condition: ClassVar[str | None] = None
+    restore_permission: ClassVar[str | None] = None
+
+    is_deleted: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    deletion_id: uuid.UUID | None = Field(default=None)
+
+
+def complete_table(model: type[Table]) -> None:
+    """Give a soft-deletable table what every one has: the check, the index for restore, the natural key's index."""
+    table = inspect(model).local_table
+    if any(index.name == f"ix_{table.name}_deletion_id" for index in table.indexes):
+        return
+    table.append_constraint(
+        CheckConstraint("is_deleted = (deletion_id IS NOT NULL)", name=f"ck_{table.name}_deletion")
+    )
+    Index(
+        f"ix_{table.name}_deletion_id",
+        table.c.deletion_id,
+        table.c.id,
+        postgresql_where=text("deletion_id IS NOT NULL"),
+    )
+    if model.natural_key:
+        condition = "NOT is_deleted"
+        if model.natural_key_condition:
+            condition += f" AND {model.natural_key_condition}"
+        Index(
+            f"uq_{table.name}_natural_key",
+            *(table.c[column] for column in model.natural_key),
+            unique=True,
+            postgresql_where=text(condition),
+            postgresql_nulls_not_distinct=True,
+        )
+
+
+@event.listens_for(Session, "before_flush")
+def raise_versions(session: Session, *_: Any) -> None:
+    """Every changed row gets a new version and time of change, so that ETags and audits can rely on them."""
+    for row in session.dirty:
+        if isinstance(row, Record) and session.is_modified(row):
+            row.version += 1
+            row.updated_at = func.now()
+
+
+class Read:
+    """A `select()` compiled once and run on the read pool; `bindparam`s become keyword arguments."""
+
+    def __init__(self, statement: Select[Any]) -> None:
+        compiled = statement.compile(dialect=READ_DIALECT, compile_kwargs={"render_postcompile": True})
+        self.sql = str(compiled)
+        self.names = tuple(compiled.positiontup or ())
+        self.fixed: Mapping[str, Any] = compiled.params
+
+    def arguments(self, given: Mapping[str, Any]) -> list[Any]:
+        """The positional arguments of the compiled statement."""
+        return [given[name] if name in given else self.fixed[name] for name in self.names]
+
+    async def all(self, database: Database, **given: Any) -> list[asyncpg.Record]:
+        """Every row."""
+        return await database.read(self.sql, self.arguments(given))
+
+    async def one(self, database: Database, **given: Any) -> asyncpg.Record | None:
+        """The first row, or None."""
+        rows = await database.read(self.sql, self.arguments(given))
+        return rows[0] if rows else None
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same database for SQLAlchemy's asyncpg dialect."""
+    return urlunsplit(urlsplit(url)._replace(scheme="postgresql+asyncpg"))
+
+
+async def keep_settings(connection: asyncpg.Connection) -> None:
+    """Instead of RESET ALL when a read connection goes back: reads set nothing, so there is nothing to reset."""
+
+
+class Database:
+    """Both pools on one PostgreSQL, and a watch that notices within 3 s when it stops answering.
+
+    `listeners` are called with the payload of each NOTIFY on the channel `lms_access`; `watching` is False
+    while nobody listens, and caches that rely on it must then not be used.
+    """
+
+    def __init__(self, url: str, pool: int = 10, read_pool: int = 10) -> None:
+        self.url = url
+        self.read_pool_size = read_pool
+        self.engine: AsyncEngine = create_async_engine(
+            sqlalchemy_url(url),
+            pool_size=pool,
+            max_overflow=0,
+            pool_timeout=CONNECT_TIMEOUT_SECONDS,
+            pool_use_lifo=True,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_SECONDS,
+                "server_settings": {
+                    "jit": "off",
+                    "timezone": "UTC",
+                    "application_name": "lms",
+                    "lock_timeout": str(LOCK_TIMEOUT_MS),
+                    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                    "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_TIMEOUT_MS),
+                },
+            },
+        )
+        self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        self.connections: weakref.WeakSet[asyncpg.Connection] = weakref.WeakSet()
+        self.reads: asyncpg.Pool | None = None
+        self.reads_lock = asyncio.Lock()
+        self.listeners: list[Callable[[str], None]] = []
+        self.watching = False
+        self.away = False
+        self.statements = 0
+        self.watch_task: asyncio.Task[None] | None = None
+        event.listen(self.engine.sync_engine, "connect", self.remember)
+        event.listen(self.engine.sync_engine, "before_cursor_execute", self.count)
+
+    def remember(self, connection: Any, _: Any) -> None:
+        """Keep hold of the driver's connection, to end it when the server freezes."""
+        self.connections.add(connection.driver_connection)
+
+    def count(self, *_: Any) -> None:
+        """Count a statement; tests compare these figures before and after a request."""
+        self.statements += 1
+
+    async def read(self, sql: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
+        """Run one read in autocommit; the connection is held for the query only."""
+        self.refuse_while_away()
+        pool = self.reads or await self.open_reads()
+        self.statements += 1
+        async with pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            return await connection.fetch(sql, *arguments)
+
+    async def open_reads(self) -> asyncpg.Pool:
+        """Open the read pool on first use, so that a process starts while the database is away."""
+        async with self.reads_lock:
+            if self.reads is None:
+                self.reads = await asyncpg.create_pool(
+                    self.url,
+                    min_size=1,
+                    max_size=self.read_pool_size,
+                    timeout=CONNECT_TIMEOUT_SECONDS,
+                    max_inactive_connection_lifetime=0,
+                    reset=keep_settings,
+                    init=self.prepare_read,
+                    server_settings={
+                        "default_transaction_read_only": "on",
+                        "jit": "off",
+                        "timezone": "UTC",
+                        "application_name": "lms read",
+                        "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                    },
+                )
+            return self.reads
+
+    async def prepare_read(self, connection: asyncpg.Connection) -> None:
+        """JSON columns stay JSON text on the way out: nothing is parsed only to be written again."""
+        self.connections.add(connection)
+        for kind in ("json", "jsonb"):
+            await connection.set_type_codec(
+                kind, encoder=json.dumps, decoder=lambda raw: msgspec.Raw(raw.encode()), schema="pg_catalog"
+            )
+
+    def session(self) -> AsyncSession:
+        """A new session; its transaction begins with its first statement."""
+        self.refuse_while_away()
+        return self.sessions()
+
+    def refuse_while_away(self) -> None:
+        """Answer 503 at once while the watch knows that the database does not answer."""
+        if self.away:
+            raise Unavailable("The database does not answer at the moment; try again shortly.", "database_away")
+
+    def start_watch(self) -> None:
+        """Begin to listen and to watch."""
+        self.watch_task = asyncio.create_task(self.watch())
+
+    async def watch(self) -> None:
+        """Hold one connection that listens and pings; on two failures in a row, end all others."""
+        failures = 0
+        while True:
+            connection: asyncpg.Connection | None = None
+            try:
+                connection = await asyncpg.connect(
+                    self.url, timeout=WATCH_TIMEOUT_SECONDS, server_settings={"application_name": "lms watch"}
+                )
+                await connection.add_listener("lms_access", lambda *message: self.announce(str(message[3])))
+                self.announce("all")
+                self.watching, self.away, failures = True, False, 0
+                while True:
+                    await asyncio.sleep(WATCH_INTERVAL_SECONDS)
+                    try:
+                        await connection.fetchval("SELECT 1", timeout=WATCH_TIMEOUT_SECONDS)
+                        failures = 0
+                    except TimeoutError:
+                        failures += 1
+                        if failures >= 2:
+                            raise
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if not self.away:
+                    log.warning("database away", extra={"reason": repr(error)})
+                self.watching = False
+                self.away = True
+                self.end_connections()
+            finally:
+                if connection is not None:
+                    connection.terminate()
+            await asyncio.sleep(WATCH_INTERVAL_SECONDS)
+
+    def announce(self, payload: str) -> None:
+        """Tell every cache of this process that something changed."""
+        for listener in self.listeners:
+            listener(payload)
+
+    def end_connections(self) -> None:
+        """Cut every connection, so that whoever waits for a frozen server gets an error instead."""
+        for connection in list(self.connections):
+            with contextlib.suppress(asyncpg.InterfaceError):
+                connection.terminate()
+
+    async def close(self) -> None:
+        """Stop the watch and close both pools."""
+        if self.watch_task is not None:
+            self.watch_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.watch_task
+        if self.reads is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.reads.close(), CONNECT_TIMEOUT_SECONDS)
+        await self.engine.dispose()
+
+
+@contextlib.asynccontextmanager
+async def advisory_lock(connection: asyncpg.Connection, name: str) -> AsyncIterator[None]:
+    """Only one holder of a named lock at a time, in all processes on this database."""
+    await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", name)
+    try:
+        yield
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", name)
+
+

@@ -1,0 +1,134 @@
+"""Errors for people: every refusal is a problem (RFC 9457) with a stable code and a sentence that helps."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TITLES = {
+    400: "Bad request",
+    401: "Not signed in",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Request timed out",
+    409: "Conflict",
+    412: "Precondition failed",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Invalid",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Unavailable",
+}
+
+
+class StartRefused(Exception):
+    """The system must not start like this; the message is one sentence that says what to do."""
+
+
+class Problem(Exception):
+    """A refusal: raise it anywhere under a request and the caller gets it as problem+json."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+        self.headers, self.extra = dict(headers or {}), extra
+
+
+class NotFound(Problem):
+    """404: it does not exist, is deleted, or the caller may not know that it exists; always the same answer."""
+
+    def __init__(self, noun: str, id: UUID | str | None = None) -> None:
+        noun = noun.rsplit(".", 1)[-1]
+        super().__init__(404, f"{noun}_not_found", f"There is no such {noun.replace('_', ' ')}.")
+
+
+class Forbidden(Problem):
+    """403: the caller may see the thing, but not do this."""
+
+    def __init__(self, detail: str, code: str = "forbidden") -> None:
+        super().__init__(403, code, detail)
+
+
+class Unauthenticated(Problem):
+    """401: nobody is signed in (RFC 6750)."""
+
+    def __init__(self, detail: str = "Sign in and send the access token as a bearer token.") -> None:
+        super().__init__(401, "not_authenticated", detail, {"WWW-Authenticate": "Bearer"})
+
+
+class StateConflict(Problem):
+    """409: the request is fine, the state of things is not."""
+
+    def __init__(self, code: str, detail: str, **extra: Any) -> None:
+        super().__init__(409, code, detail, **extra)
+
+
+class Invalid(Problem):
+    """422 for what a schema alone cannot know; `loc` is the path to the offending input."""
+
+    def __init__(self, code: str, detail: str, loc: tuple[str | int, ...] = ("body",)) -> None:
+        super().__init__(422, code, detail, errors=[{"loc": list(loc), "msg": detail, "type": code}])
+
+
+class Unavailable(Problem):
+    """503: an engine behind us is away; the work can be tried again."""
+
+    def __init__(self, detail: str, code: str = "unavailable", retry_after: int = 2) -> None:
+        super().__init__(503, code, detail, {"Retry-After": str(retry_after)})
+
+
+class ValidationDetail(BaseModel):
+    """Where the input is wrong, and how; the input itself is never echoed."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class ProblemRead(BaseModel):
+    """What every error answer looks like (RFC 9457)."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        title="Problem",
+        json_schema_extra={
+            "example": {
+                "type": "about:blank",
+                "title": "Not found",
+                "status": 404,
+                "detail": "There is no such course.",
+                "code": "course_not_found",
+                "request_id": "0199f0c2b6c17d0c9d5c3a4c5b6a7f80",
+            }
+        },
+    )
+    type: str = Field(default="about:blank")
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None = None
+    errors: list[ValidationDetail] | None = None
+
+
+def problem_body(problem: Problem, request_id: str | None) -> dict[str, Any]:
+    """The body of a problem's answer."""
+    return {
+        "type": "about:blank",
+        "title": TITLES.get(problem.status, "Error"),
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": request_id,
+        **problem.extra,
+    }

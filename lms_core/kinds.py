@@ -1,0 +1,181 @@
+"""What hangs under what: the graph of kinds that plugins declare, and the conditions that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, exists, inspect, or_
+from sqlalchemy.orm import aliased
+from sqlmodel import select
+
+from lms_core.db import Table
+from lms_core.errors import StartRefused
+from lms_core.types import Cascade, Reaction, ReadRule
+
+
+@dataclass
+class Kind:
+    """One soft-deletable table: its name (`courses.course`), plugin and noun, and what it hangs under."""
+
+    name: str
+    model: type[Table]
+    parents: list[Cascade] = field(default_factory=list)
+    children: list[Cascade] = field(default_factory=list)
+    reactions: list[Reaction] = field(default_factory=list)
+    rules: list[ReadRule] = field(default_factory=list)
+
+    @property
+    def plugin(self) -> str:
+        """The plugin that owns it."""
+        return self.name.split(".", 1)[0]
+
+    @property
+    def noun(self) -> str:
+        """The word for one of it."""
+        return self.name.split(".", 1)[1]
+
+    @property
+    def restore_permission(self) -> str:
+        """Who has this permission on a row may bring it back."""
+        return self.model.restore_permission or f"{self.plugin}.restore"
+
+    @property
+    def is_tree(self) -> bool:
+        """Whether rows of this kind hang under rows of the same kind."""
+        return any(edge.parent == self.name for edge in self.parents)
+
+    def tree_column(self) -> Any:
+        """The column that points at the parent of the same kind; None where it is no tree."""
+        for edge in self.parents:
+            if edge.parent == self.name:
+                return getattr(self.model, edge.column)
+        return None
+
+
+def kind_name(model: type[Any]) -> str:
+    """`courses_course` is the kind `courses.course`."""
+    return str(inspect(model).local_table.name).replace("_", ".", 1)
+
+
+class Kinds:
+    """All kinds of the running platform, by full name and, where it is unambiguous, by noun."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Kind] = {}
+        self.edges: dict[type[Any], list[Cascade]] = {}
+
+    def add_model(self, model: type[Table]) -> None:
+        """Make a table known as a kind."""
+        name = kind_name(model)
+        self.by_name[name] = Kind(name, model)
+
+    def add_cascade(self, plugin: str, cascade: Cascade) -> None:
+        """Declare an edge; StartRefused when the parent is unknown or the column is missing."""
+        parent = self.by_name.get(cascade.parent)
+        if parent is None:
+            raise StartRefused(
+                f"Plugin {plugin} declares a cascade under {cascade.parent}, which no enabled plugin has; "
+                f"add the plugin that owns it to `requires` or correct the name."
+            )
+        if cascade.column not in inspect(cascade.child).columns:
+            raise StartRefused(
+                f"Plugin {plugin} declares a cascade by the column {cascade.column}, "
+                f"which {cascade.child.__name__} does not have; correct the name."
+            )
+        self.edges.setdefault(cascade.child, []).append(cascade)
+        child = self.by_name.get(kind_name(cascade.child))
+        if child is not None:
+            child.parents.append(cascade)
+            if cascade.takes:
+                parent.children.append(cascade)
+
+    def find(self, name: str) -> Kind | None:
+        """A kind by `courses.course` or `course`."""
+        if name in self.by_name:
+            return self.by_name[name]
+        matches = [kind for kind in self.by_name.values() if kind.noun == name]
+        return matches[0] if len(matches) == 1 else None
+
+    def of(self, model: type[Table]) -> Kind:
+        """The kind of a table."""
+        return self.by_name[kind_name(model)]
+
+    def below(self, root: str) -> list[tuple[Cascade, Kind]]:
+        """Every edge under a kind that deletion follows, parents before children; the root's own tree left out."""
+        order: list[str] = []
+
+        def visit(name: str) -> None:
+            if name in order:
+                return
+            for edge in self.by_name[name].children:
+                if edge.parent != kind_name(edge.child):
+                    visit(kind_name(edge.child))
+            order.append(name)
+
+        visit(root)
+        order.reverse()
+        rank = {name: index for index, name in enumerate(order)}
+        edges = [
+            (edge, self.by_name[kind_name(edge.child)])
+            for name in order
+            for edge in self.by_name[name].children
+            if edge.parent != kind_name(edge.child)
+        ]
+        return sorted(edges, key=lambda pair: rank[pair[1].name])
+
+
+current = Kinds()
+
+
+def use(kinds: Kinds) -> None:
+    """Make these the kinds of this process; one process runs one platform."""
+    global current
+    current = kinds
+
+
+def alive(model: Any, own: bool = True) -> ColumnElement[bool]:
+    """Rows that live, and whose ancestors all live: true from the answer of a delete on, cascade done or not.
+
+    Parents of the same kind need no look: a tree is stamped whole in the request that deletes it.
+    """
+    entity = inspect(model).mapper.class_
+    conditions: list[ColumnElement[bool]] = []
+    if own and issubclass(entity, Table):
+        conditions.append(model.is_deleted.is_(False))
+    for edge in current.edges.get(entity, []):
+        parent = current.by_name[edge.parent].model
+        if parent is entity:
+            continue
+        other = aliased(parent)
+        column = getattr(model, edge.column)
+        lives = exists().where(other.id == column, alive(other))
+        nullable = inspect(entity).columns[edge.column].nullable
+        conditions.append(or_(column.is_(None), lives) if nullable else lives)
+    return and_(*conditions)
+
+
+def live(model: type[Any]) -> Select[Any]:
+    """`select(model)`, of what lives."""
+    return select(model).where(alive(model))
+
+
+def scope_columns(kinds: Kinds, model: Any) -> Iterable[tuple[str, Any]]:
+    """(kind, expression) for a row and all it hangs under: the objects at which a role counts for this row.
+
+    The expression is the row's own id, a column, or a select for what is further up.
+    """
+    entity = inspect(model).mapper.class_
+    if issubclass(entity, Table):
+        yield kind_name(entity), model.id
+    for edge in kinds.edges.get(entity, []):
+        parent = kinds.by_name[edge.parent].model
+        if parent is entity:
+            continue
+        column = getattr(model, edge.column)
+        yield edge.parent, column
+        other = aliased(parent)
+        for further, expression in scope_columns(kinds, other):
+            if further != edge.parent:
+                yield further, select(expression).where(other.id == column).scalar_subquery()

@@ -1,0 +1,241 @@
+"""Reading rows out to clients: one row, or pages in keyset order; from a `select()` to bytes in one statement."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import urlencode
+from uuid import UUID
+
+import msgspec
+from fastapi import Depends, Query, Request, Response
+from pydantic import BaseModel
+from sqlalchemy import ColumnElement, DateTime, Integer, String, Uuid, bindparam, inspect, true, tuple_
+from sqlmodel import select
+
+from lms_core.db import Read, Table
+from lms_core.errors import NotFound, Problem
+from lms_core.etags import etag, is_unchanged
+from lms_core.kinds import alive, kind_name
+from lms_core.uow import UnitOfWork
+
+Item = TypeVar("Item")
+ENCODER = msgspec.json.Encoder(decimal_format="number")
+KEY_TYPES: dict[type, Any] = {datetime: DateTime(timezone=True), int: Integer(), str: String(), UUID: Uuid()}
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list; `next_cursor` is null on the last."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class Paging:
+    """What the caller asked for: how many, from where, and of which request (for the `Link` header)."""
+
+    limit: int
+    cursor: str | None
+    request: Request
+
+
+async def page_params(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=100, description="How many items at most")] = 50,
+    cursor: Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before")] = None,
+) -> Paging:
+    """The dependency behind `PageParams`."""
+    return Paging(limit, cursor, request)
+
+
+PageParams = Annotated[Paging, Depends(page_params)]
+
+
+class JsonBytes(Response):
+    """Rows to bytes by msgspec; asyncpg's UUIDs and times are taken as they are."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return ENCODER.encode(content)
+
+
+def bad_cursor() -> Problem:
+    """400: a cursor was edited, or belongs to another list or filter."""
+    return Problem(400, "invalid_cursor", "This cursor does not belong to this list; start again without a cursor.")
+
+
+def seal_cursor(secret: bytes, fingerprint: str, values: list[Any]) -> str:
+    """A cursor: the last row's key and a seal over it and the filter; lower-case and URL-safe."""
+    payload = msgspec.msgpack.encode(values)
+    seal = hmac.digest(secret, fingerprint.encode() + b"\0" + payload, sha256)[:10]
+    return base64.b32encode(seal + payload).decode().rstrip("=").lower()
+
+
+def open_cursor(secret: bytes, fingerprint: str, cursor: str, types: list[type]) -> list[Any]:
+    """The key in a cursor; 400 when it is not one of ours for this filter."""
+    try:
+        raw = base64.b32decode(cursor.upper() + "=" * (-len(cursor) % 8))
+        seal, payload = raw[:10], raw[10:]
+        expected = hmac.digest(secret, fingerprint.encode() + b"\0" + payload, sha256)[:10]
+        values = msgspec.msgpack.decode(payload, type=list)
+        if not hmac.compare_digest(seal, expected) or seal_cursor(secret, fingerprint, values) != cursor:
+            raise bad_cursor()
+        return [msgspec.convert(value, type=kind) for value, kind in zip(values, types, strict=True)]
+    except (ValueError, msgspec.MsgspecError):
+        raise bad_cursor() from None
+
+
+class Listing:
+    """A list that clients page through.
+
+    `filters` are conditions over bound parameters named like the filter; only those that are given appear in the
+    SQL. What the caller may not read is left out by the kind's read rules. Each form of the statement (which
+    filters, which sort of access, first page or later) is compiled once.
+    """
+
+    def __init__(
+        self,
+        model: type[Table],
+        out: type[BaseModel],
+        filters: Mapping[str, ColumnElement[bool]] | None = None,
+        columns: Mapping[str, Any] | None = None,
+        order: tuple[Any, ...] | None = None,
+        descending: bool = True,
+        where: ColumnElement[bool] | None = None,
+    ) -> None:
+        self.model, self.out = model, out
+        self.filters = dict(filters or {})
+        self.columns = dict(columns or {})
+        self.order = order or (model.created_at, model.id)
+        self.descending = descending
+        self.where = where
+        self.reads: dict[Hashable, Read] = {}
+
+    def selected(self) -> list[Any]:
+        """The columns of the answer, and the row's version for its ETag."""
+        mapped = inspect(self.model).columns
+        chosen = []
+        for name in self.out.model_fields:
+            column = self.columns[name] if name in self.columns else mapped[name]
+            chosen.append(column.label(name))
+        return chosen
+
+    def keys(self) -> list[tuple[str, type]]:
+        """Names and types of the keyset order."""
+        return [(f"after_{column.key}", column.type.python_type) for column in self.order]
+
+    def read(self, uow: UnitOfWork, given: tuple[str, ...], later: bool) -> tuple[Read, dict[str, Any]]:
+        """The compiled statement for this form of the request, and the values that access adds."""
+        readable = uow.readable(self.model)
+        form = (given, later, readable.shape)
+        if form not in self.reads:
+            statement = select(*self.selected(), *(column.label(f"key_{column.key}") for column in self.order)).where(
+                alive(self.model), readable.write(self.model)
+            )
+            if self.where is not None:
+                statement = statement.where(self.where)
+            for name in given:
+                statement = statement.where(self.filters[name])
+            if later:
+                after = tuple_(*(bindparam(name, type_=KEY_TYPES[kind]) for name, kind in self.keys()))
+                key = tuple_(*self.order)
+                statement = statement.where(key < after if self.descending else key > after)
+            directed = [column.desc() if self.descending else column.asc() for column in self.order]
+            statement = statement.order_by(*directed).limit(bindparam("page_limit", type_=Integer()))
+            self.reads[form] = Read(statement)
+        return self.reads[form], readable.parameters
+
+    async def page(self, uow: UnitOfWork, paging: Paging, **filters: Any) -> Response:
+        """One page as an answer, with its `Link` header; filters that are None count as not given."""
+        given = {name: value for name, value in filters.items() if value is not None}
+        fingerprint = f"{self.model.__name__}?{urlencode(sorted((k, str(v)) for k, v in given.items()))}"
+        secret = uow.context.platform.derived_key("cursor")
+        values: dict[str, Any] = {}
+        if paging.cursor is not None:
+            keys = self.keys()
+            opened = open_cursor(secret, fingerprint, paging.cursor, [kind for _, kind in keys])
+            values = {name: value for (name, _), value in zip(keys, opened, strict=True)}
+        if uow.readable(self.model).never:
+            return JsonBytes({"items": [], "next_cursor": None})
+        read, access_values = self.read(uow, tuple(sorted(given)), paging.cursor is not None)
+        rows = await read.all(uow.database, **access_values, **given, **values, page_limit=paging.limit + 1)
+        more = len(rows) > paging.limit
+        rows = rows[: paging.limit]
+        names = list(self.out.model_fields)
+        cursor = None
+        headers = {}
+        if more:
+            last = rows[-1]
+            cursor = seal_cursor(secret, fingerprint, [plain(last[f"key_{column.key}"]) for column in self.order])
+            headers["Link"] = f'<{next_link(paging.request, cursor)}>; rel="next"'
+        items = [dict(zip(names, row.values(), strict=False)) for row in rows]
+        return JsonBytes({"items": items, "next_cursor": cursor}, headers=headers)
+
+
+def plain(value: Any) -> Any:
+    """asyncpg's own UUID type as text, everything else as it is."""
+    return str(value) if isinstance(value, UUID) else value
+
+
+def next_link(request: Request, cursor: str) -> str:
+    """The same request with another cursor, as a reference relative to the host (RFC 8288)."""
+    query = [(key, value) for key, value in request.query_params.multi_items() if key != "cursor"]
+    return f"{request.url.path}?{urlencode([*query, ('cursor', cursor)])}"
+
+
+class Point:
+    """One row by its id, as clients see it."""
+
+    def __init__(self, model: type[Table], out: type[BaseModel], columns: Mapping[str, Any] | None = None) -> None:
+        self.listing = Listing(model, out, columns=columns)
+        self.model, self.out = model, out
+        self.reads: dict[Hashable, Read] = {}
+
+    def statement(self, condition: ColumnElement[bool]) -> Any:
+        """The select for one row."""
+        return select(*self.listing.selected(), self.model.version.label("row_version")).where(  # type: ignore[attr-defined]
+            self.model.id == bindparam("row_id", type_=Uuid()), alive(self.model), condition
+        )
+
+    async def get(self, uow: UnitOfWork, id: UUID) -> Response:
+        """The row with its ETag, 304 when the caller has it already, NotFound when they may not know it."""
+        readable = uow.readable(self.model)
+        if readable.never:
+            raise NotFound(kind_name(self.model), id)
+        if readable.shape not in self.reads:
+            self.reads[readable.shape] = Read(self.statement(readable.write(self.model)))
+        row = await self.reads[readable.shape].one(uow.database, **readable.parameters, row_id=id)
+        if row is None:
+            raise NotFound(kind_name(self.model), id)
+        return self.answer(dict(row))
+
+    async def after_write(self, uow: UnitOfWork, id: UUID, status: int = 200) -> Response:
+        """The row as this transaction left it, with its new ETag."""
+        await uow.session.flush()
+        result = await uow.session.execute(self.statement(true()), {"row_id": id})
+        row = result.mappings().first()
+        if row is None:
+            raise NotFound(kind_name(self.model), id)
+        return self.answer(dict(row), status)
+
+    def answer(self, row: dict[str, Any], status: int = 200) -> Response:
+        """Bytes with an ETag."""
+        version = row.pop("row_version")
+        response = JsonBytes(row, status)
+        response.headers["ETag"] = etag(version, bytes(response.body))
+        return response
+
+
+def with_304(response: Response, if_none_match: str | None) -> Response:
+    """304 without a body when the caller already has these bytes."""
+    tag = response.headers.get("ETag")
+    if tag is not None and response.status_code == 200 and is_unchanged(if_none_match, tag):
+        return Response(status_code=304, headers={"ETag": tag})
+    return response

@@ -1,0 +1,365 @@
+"""Who may do what: roles come from SQL, permissions from roles, and the default is no.
+
+An `Access` is what one actor holds, loaded with one statement. Every question, "may they touch this one" as well
+as "which ones may they list", becomes a condition in SQL over the ids in it; nothing is loaded to be asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    exists,
+    extract,
+    false,
+    func,
+    literal,
+    or_,
+    true,
+    union_all,
+)
+from sqlalchemy.orm import aliased
+from sqlmodel import select
+
+from lms_core.db import Read, Table
+from lms_core.kinds import Kinds, kind_name, scope_columns
+from lms_core.types import HeldRole, Identity, Permission, ReadRule, RoleSource
+
+if TYPE_CHECKING:
+    from lms_core.uow import Context
+
+SUPER_ADMIN = "super_admin"
+ACTOR_ID: Any = bindparam("actor_id", type_=Uuid())
+CACHED_TOKENS = 20_000
+
+
+def bound_ids(name: str) -> Any:
+    """A bound list of ids."""
+    return any_(bindparam(name, type_=ARRAY(Uuid())))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where one permission is held: everywhere, or at these objects of these kinds."""
+
+    everywhere: bool
+    ids: dict[str, list[UUID]]
+
+    @property
+    def shape(self) -> Hashable:
+        """What decides the form of the SQL: not the ids, but the kinds that there are ids of."""
+        return self.everywhere or tuple(sorted(self.ids))
+
+
+@dataclass
+class Access:
+    """What one actor holds. `system` is the program itself (handlers, schedules, commands), which may everything."""
+
+    actor_id: UUID | None
+    roles: tuple[HeldRole, ...] = ()
+    rules: Rules | None = None
+    system: bool = False
+    session_id: UUID | None = None
+    scopes: dict[tuple[str, str | None], Scope] = field(default_factory=dict)
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether no question needs asking: the program itself, or a super admin."""
+        return self.system or any(role.role == SUPER_ADMIN and role.object_id is None for role in self.roles)
+
+    def scope(self, permission: str, kind: str | None) -> Scope:
+        """Where a permission counts for rows of a kind (None: for people, by the objects where they hold roles)."""
+        key = (permission, kind)
+        if key not in self.scopes:
+            self.scopes[key] = self.find_scope(permission, kind)
+        return self.scopes[key]
+
+    def find_scope(self, permission: str, kind: str | None) -> Scope:
+        """Go through the roles once; `scope` keeps the answer."""
+        if self.everywhere:
+            return Scope(True, {})
+        if self.rules is None or permission not in self.rules.permissions:
+            return Scope(False, {})
+        declared = self.rules.permissions[permission]
+        ids: dict[str, dict[UUID, None]] = {}
+        for held in self.roles:
+            is_membership = held.role in self.rules.memberships.get(held.source, frozenset())
+            sufficient = declared.members if is_membership and held.kind != kind else declared.roles
+            if held.role not in sufficient:
+                continue
+            if held.object_id is None:
+                return Scope(True, {})
+            ids.setdefault(held.kind, {})[held.object_id] = None
+        return Scope(False, {kind: list(found) for kind, found in ids.items()})
+
+    def holds_anywhere(self, permission: str) -> bool:
+        """Whether there is any object at all at which the permission is held."""
+        if self.everywhere:
+            return True
+        if self.rules is None or permission not in self.rules.permissions:
+            return False
+        declared = self.rules.permissions[permission]
+        return any(held.role in declared.roles or held.role in declared.members for held in self.roles)
+
+
+@dataclass
+class Filter:
+    """A condition over rows of one model, in three parts: its form, its values, and how to write it in SQL."""
+
+    shape: Hashable
+    parameters: dict[str, Any]
+    write: Callable[[Any], ColumnElement[bool]]
+    never: bool = False
+
+
+@dataclass
+class Rules:
+    """Everything that plugins declared about who may do what."""
+
+    kinds: Kinds
+    permissions: dict[str, Permission] = field(default_factory=dict)
+    sources: list[RoleSource] = field(default_factory=list)
+    read_rules: dict[str, list[ReadRule]] = field(default_factory=dict)
+    held_read: Read | None = None
+
+    @property
+    def memberships(self) -> dict[str, frozenset[str]]:
+        """Which roles of each source are mere memberships."""
+        return {source.name: source.memberships for source in self.sources}
+
+    def reading(self, model: type[Table]) -> list[ReadRule]:
+        """How rows of this kind become readable."""
+        name = kind_name(model)
+        return self.read_rules.get(name) or [ReadRule(model, f"{name.split('.', 1)[0]}.read")]
+
+    # Filters
+
+    def readable(self, access: Access, model: type[Table]) -> Filter:
+        """Which rows may this actor read?"""
+        return self.any_of(access, model, self.reading(model), "read")
+
+    def permitted(self, access: Access, permission: str, model: type[Table]) -> Filter:
+        """On which rows does this actor have the permission?"""
+        holder = next((rule.holder for rule in self.reading(model) if rule.holder is not None), None)
+        return self.any_of(access, model, [ReadRule(model, permission, holder=holder)], "may")
+
+    def any_of(self, access: Access, model: type[Table], rules: Sequence[ReadRule], name: str) -> Filter:
+        """The rows for which at least one rule says yes; `name` keeps two filters in one statement apart."""
+        if access.system:
+            return Filter("all", {}, lambda entity: true())
+        parameters: dict[str, Any] = {"actor_id": access.actor_id}
+        shape: list[Hashable] = []
+        parts: list[tuple[ReadRule, Scope | None, str]] = []
+        for number, rule in enumerate(rules):
+            scope = None
+            prefix = f"{name}{number}_"
+            if rule.permission is not None:
+                scope = access.scope(rule.permission, None if rule.holder is not None else kind_name(model))
+                if not scope.everywhere and not scope.ids:
+                    continue
+                parameters |= {prefix + kind.replace(".", "_"): ids for kind, ids in scope.ids.items()}
+            shape.append((number, scope.shape if scope else None))
+            parts.append((rule, scope, prefix))
+
+        def write(entity: Any) -> ColumnElement[bool]:
+            return or_(false(), *(self.write_rule(entity, *part) for part in parts))
+
+        return Filter((name, kind_name(model), tuple(shape)), parameters, write, never=not parts)
+
+    def write_rule(self, entity: Any, rule: ReadRule, scope: Scope | None, prefix: str) -> ColumnElement[bool]:
+        """One rule as SQL."""
+        conditions: list[ColumnElement[bool]] = [] if rule.where is None else [rule.where]
+        if scope is not None and not scope.everywhere:
+            if rule.holder is not None:
+                conditions.append(self.held_within(rule.holder, scope, prefix))
+            else:
+                conditions.append(self.within(entity, scope, prefix))
+        return and_(true(), *conditions)
+
+    def within(self, entity: Any, scope: Scope, prefix: str) -> ColumnElement[bool]:
+        """The row, or something that it hangs under, is in the scope."""
+        return or_(
+            false(),
+            *(
+                expression == bound_ids(prefix + kind.replace(".", "_"))
+                for kind, expression in scope_columns(self.kinds, entity)
+                if kind in scope.ids
+            ),
+        )
+
+    def held_within(self, holder: Any, scope: Scope, prefix: str) -> ColumnElement[bool]:
+        """The person holds some role at an object in the scope, or at one that hangs under it."""
+        found: list[ColumnElement[bool]] = []
+        for source in self.sources:
+            held = source.statement.subquery()
+            target = aliased(self.kinds.by_name[source.kind].model)
+            reachable = {kind for kind, _ in scope_columns(self.kinds, target)} & set(scope.ids)
+            if reachable == {source.kind}:
+                found.append(
+                    exists().where(
+                        held.c.actor_id == holder,
+                        held.c.object_id == bound_ids(prefix + source.kind.replace(".", "_")),
+                    )
+                )
+            elif reachable:
+                found.append(
+                    exists().where(
+                        held.c.actor_id == holder,
+                        target.id == held.c.object_id,
+                        self.within(target, scope, prefix),
+                    )
+                )
+        return or_(false(), *found)
+
+    # Roles
+
+    def held_statement(self) -> Select[Any]:
+        """All roles of `:actor_id` from all sources, those in a tree spread over everything below."""
+        selects = []
+        for source in self.sources:
+            held = source.statement.subquery()
+            selects.append(
+                select(
+                    literal(source.name).label("source"),
+                    literal(source.kind).label("kind"),
+                    held.c.object_id,
+                    held.c.role,
+                    held.c.grant_id,
+                    held.c.expires_at,
+                ).where(held.c.actor_id == ACTOR_ID)
+            )
+        held_roles = union_all(*selects).cte("held")
+        columns = ("source", "kind", "object_id", "role", "grant_id", "expires_at")
+        trees = [
+            self.kinds.by_name[name]
+            for name in sorted({source.kind for source in self.sources})
+            if self.kinds.by_name[name].is_tree
+        ]
+        flat = select(*(held_roles.c[name] for name in columns)).where(
+            or_(held_roles.c.object_id.is_(None), held_roles.c.kind.notin_([kind.name for kind in trees]))
+        )
+        spread: list[Select[Any]] = [flat]
+        for kind in trees:
+            model = kind.model
+            top = (
+                select(*(held_roles.c[name] for name in columns))
+                .join(model, model.id == held_roles.c.object_id)  # type: ignore[arg-type]
+                .where(held_roles.c.kind == kind.name, model.is_deleted.is_(False))  # type: ignore[attr-defined]
+                .cte(f"tree_{kind.noun}", recursive=True)
+            )
+            child = aliased(model)
+            parent_column = getattr(child, kind.tree_column().key)
+            below = select(top.c.source, top.c.kind, child.id, top.c.role, top.c.grant_id, top.c.expires_at).where(
+                parent_column == top.c.object_id,
+                child.is_deleted.is_(False),  # type: ignore[attr-defined]
+            )
+            tree = top.union(below)
+            spread.append(select(*(tree.c[name] for name in columns)))
+        everything = union_all(*spread).subquery()
+        return select(
+            *(everything.c[name] for name in columns),
+            extract("epoch", everything.c.expires_at - func.now()).label("seconds_left"),
+        )
+
+    async def load(self, context: Context, actor_id: UUID, session_id: UUID | None = None) -> tuple[Access, float]:
+        """What an actor holds now, and for how many seconds at most that stays true by itself."""
+        if not self.sources:
+            return Access(actor_id, (), self, session_id=session_id), float("inf")
+        if self.held_read is None:
+            self.held_read = Read(self.held_statement())
+        rows = await self.held_read.all(context.database, actor_id=actor_id)
+        roles = tuple(
+            HeldRole(row["source"], row["kind"], row["object_id"], row["role"], row["grant_id"], row["expires_at"])
+            for row in rows
+        )
+        seconds = min((float(row["seconds_left"]) for row in rows if row["seconds_left"] is not None), default=float("inf"))
+        return Access(actor_id, roles, self, session_id=session_id), seconds
+
+
+@dataclass
+class CachedAccess:
+    """A verified token with what its user holds; good until `deadline` (monotonic) unless a change is announced."""
+
+    identity: Identity
+    access: Access
+    deadline: float
+
+
+class AccessCache:
+    """Verified tokens of this process.
+
+    It is used only while the database's notifications arrive (`Database.watching`), so a revoked session or role
+    stops working here at once and in all other processes within a second.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, CachedAccess] = {}
+        self.tokens: dict[str, set[str]] = {}
+        self.generation = 0
+
+    def get(self, token: str) -> CachedAccess | None:
+        """What is known for a token."""
+        entry = self.entries.get(token)
+        if entry is not None and entry.deadline <= time.monotonic():
+            self.drop(token)
+            return None
+        return entry
+
+    def put(self, token: str, entry: CachedAccess, generation: int) -> None:
+        """Remember, unless a change was announced since `generation`, when loading began."""
+        if generation != self.generation:
+            return
+        while len(self.entries) >= CACHED_TOKENS:
+            self.drop(next(iter(self.entries)))
+        self.entries[token] = entry
+        for topic in self.topics(entry.identity):
+            self.tokens.setdefault(topic, set()).add(token)
+
+    def topics(self, identity: Identity) -> list[str]:
+        """The announcements that concern an identity."""
+        return [f"user:{identity.user_id}", f"session:{identity.session_id}"]
+
+    def drop(self, token: str) -> None:
+        """Forget one token."""
+        entry = self.entries.pop(token, None)
+        if entry is not None:
+            for topic in self.topics(entry.identity):
+                tokens = self.tokens.get(topic, set())
+                tokens.discard(token)
+                if not tokens:
+                    self.tokens.pop(topic, None)
+
+    def forget(self, topic: str) -> None:
+        """An announcement: `user:<id>`, `session:<id>` or `all`."""
+        self.generation += 1
+        if topic == "all":
+            self.entries.clear()
+            self.tokens.clear()
+        for token in list(self.tokens.get(topic, ())):
+            self.drop(token)
+
+
+async def load_access(context: Context, token: str) -> Access | None:
+    """The access behind a bearer token, from the cache or the database; None when the token is not valid."""
+    cache = context.access_cache
+    if context.database.watching and (known := cache.get(token)) is not None:
+        return known.access
+    generation = cache.generation
+    identity = await context.platform.authenticate(context, token)
+    if identity is None:
+        return None
+    access, seconds = await context.platform.rules.load(context, identity.user_id, identity.session_id)
+    seconds = min(seconds, identity.expires_at - time.time())
+    cache.put(token, CachedAccess(identity, access, time.monotonic() + seconds), generation)
+    return access

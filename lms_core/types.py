@@ -1,0 +1,215 @@
+"""The values that plugins hand to the core: frozen, typed, without behaviour."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import ColumnElement, Select
+
+if TYPE_CHECKING:
+    from lms_core.db import Table
+    from lms_core.uow import Context, UnitOfWork
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """What a plugin says about itself; every plugin module has one, named `plugin`.
+
+    `name` is the first segment of its URLs and the prefix of its tables, permissions and events.
+    `requires` names the plugins that must be enabled and come first. `settings` is a pydantic model
+    (unknown keys are refused) for the plugin's table in plugins.toml.
+    """
+
+    name: str
+    summary: str
+    requires: tuple[str, ...] = ()
+    settings: type[BaseModel] | None = None
+    version: str = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Permission:
+    """A thing that somebody may do, and the roles that may by default.
+
+    A role held at an object holds for what hangs under it, with one exception: a role that its source
+    calls a *membership* (a student of a school) does not reach into other kinds below (every course of the
+    school). `members` names the memberships that suffice all the same.
+    """
+
+    name: str
+    summary: str
+    roles: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RoleSource:
+    """Where roles come from: a select of `actor_id, object_id, role, grant_id, expires_at`.
+
+    `object_id` is an object of `kind`; NULL means everywhere. The same statement answers which objects an
+    actor holds roles at, and who holds a role at an object.
+    """
+
+    name: str
+    kind: str
+    statement: Select[Any]
+    memberships: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class ReadRule:
+    """One way in which rows of a kind become readable: a permission, a condition on the row, or both.
+
+    `where` may use `ACTOR_ID`, a bound parameter with the caller's id. `holder` is for rows that stand for a
+    person: the permission is then asked of the objects at which that person holds a role.
+    """
+
+    model: type[Table]
+    permission: str | None = None
+    where: ColumnElement[bool] | None = None
+    holder: Any = None
+
+
+class Event(BaseModel):
+    """A fact, stated in the transaction that made it true; ids and primitives only.
+
+    Subclass with `class CourseCreated(Event, name="courses.course_created.v1")`. An event never changes its
+    fields: a new shape is a new version.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    event_name: ClassVar[str] = ""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.event_name = name
+
+
+@dataclass(frozen=True)
+class Handler:
+    """What a plugin does when an event happened; `name` is stable, since deliveries are stored under it.
+
+    A transactional handler is `async def handle(uow, event)`: its effects in the database and the mark that
+    it is done are one transaction. With `transactional=False` it is `async def handle(context, event)`, opens
+    units of work of its own, may take long, and must be idempotent.
+    """
+
+    name: str
+    event: type[Event]
+    function: Callable[[Any, Any], Awaitable[None]]
+    transactional: bool = True
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Something that a worker does again and again; `function` takes a unit of work."""
+
+    name: str
+    every: timedelta
+    function: Callable[[UnitOfWork], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Rows of `child` hang under a row of the kind `parent`, by `column`.
+
+    They are readable only while the parent lives, and go and come back with it. With `takes=False` they
+    stay when the parent goes, and are only hidden.
+    """
+
+    child: type[Any]
+    column: str
+    parent: str
+    takes: bool = True
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Why a row cannot come back as things stand."""
+
+    kind: str
+    id: UUID
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """What else must hold when rows of a kind go or come back, in the same transaction.
+
+    `deleted(uow, ids)` runs after rows were taken, `conflicts(uow, ids, on_conflict)` before the root comes back,
+    `restored(uow, ids, on_conflict)` after.
+    """
+
+    model: type[Table]
+    deleted: Callable[[UnitOfWork, Sequence[UUID]], Awaitable[None]] | None = None
+    conflicts: Callable[[UnitOfWork, Sequence[UUID], str | None], Awaitable[list[Conflict]]] | None = None
+    restored: Callable[[UnitOfWork, Sequence[UUID], str | None], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True)
+class Service:
+    """A contract (an abstract class in some plugin's contracts.py) and the object that fulfils it."""
+
+    contract: type[Any]
+    provider: object
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """A check for /health: raises with a sentence when the thing is not well. `critical` makes it `down`."""
+
+    name: str
+    function: Callable[[Context], Awaitable[str | None]]
+    critical: bool = False
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What must be there before the first request, done after every migration; idempotent.
+
+    Returns lines for the person who starts the system (the first super admin, say).
+    """
+
+    name: str
+    function: Callable[[Context, bool], Awaitable[list[str]]]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a verified access token speaks for, and until when (Unix seconds)."""
+
+    user_id: UUID
+    session_id: UUID | None
+    expires_at: float
+
+
+class Authenticator(ABC):
+    """The contract of whoever knows what a bearer token means (the auth plugin)."""
+
+    @abstractmethod
+    async def authenticate(self, context: Context, token: str) -> Identity | None:
+        """The identity behind a token, or None when it is not valid now."""
+
+
+Lifespan = Callable[["Context"], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True)
+class HeldRole:
+    """A role that an actor holds, and the grant it comes from."""
+
+    source: str
+    kind: str
+    object_id: UUID | None
+    role: str
+    grant_id: UUID | None
+    expires_at: datetime | None = field(default=None)

@@ -1,0 +1,282 @@
+"""The unit of work: one object that goes everywhere, in a route, a handler, a schedule, a command and a test."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import redis.asyncio
+import structlog
+from sqlalchemy import func
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import select
+
+from lms_core.config import Settings
+from lms_core.db import Database, Table
+from lms_core.errors import Forbidden, NotFound, Unavailable
+from lms_core.etags import check_if_match
+from lms_core.kinds import alive, kind_name, scope_columns
+from lms_core.outbox import store_events
+from lms_core.permissions import Access, AccessCache, Filter
+from lms_core.types import Event
+
+if TYPE_CHECKING:
+    from lms_core.platform import Platform
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Table)
+TRIES = 3
+RETRYABLE = ("40001", "40P01", "55P03")
+REDIS_TIMEOUT_SECONDS = 1.0
+
+
+@dataclass
+class Context:
+    """What one process holds: the platform, its connections, its caches."""
+
+    platform: Platform
+    settings: Settings
+    database: Database
+    redis: redis.asyncio.Redis
+    access_cache: AccessCache = field(default_factory=AccessCache)
+
+    @classmethod
+    def create(cls, platform: Platform) -> Context:
+        """Connections are opened on first use."""
+        settings = platform.settings
+        context = cls(
+            platform,
+            settings,
+            Database(settings.database_url, settings.database_pool, settings.read_pool),
+            redis.asyncio.Redis.from_url(
+                settings.redis_url,
+                socket_timeout=REDIS_TIMEOUT_SECONDS,
+                socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            ),
+        )
+        context.database.listeners.append(context.access_cache.forget)
+        return context
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.database.close()
+        await self.redis.aclose()
+
+    @asynccontextmanager
+    async def unit_of_work(self, access: Access | None = None, request_id: str | None = None) -> AsyncIterator[UnitOfWork]:
+        """A unit of work that commits at the end, and rolls back on any exception; by default as the system."""
+        uow = UnitOfWork(self, access or Access(None, system=True), request_id)
+        try:
+            yield uow
+            await uow.commit()
+        finally:
+            await uow.close()
+
+    async def retry(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        """Run `work` in a unit of work, again (up to 3 times) when the database asks for it."""
+        for attempt in range(TRIES):
+            try:
+                async with self.unit_of_work() as uow:
+                    return await work(uow)
+            except DBAPIError as error:
+                if attempt + 1 == TRIES or not is_retryable(error):
+                    raise
+            await pause(attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+class UnitOfWork:
+    """One transaction, who acts in it, and what happened in it.
+
+    Nobody calls `commit`: the core does, before an answer leaves. The transaction begins with the first use of
+    `session`.
+    """
+
+    def __init__(self, context: Context, access: Access, request_id: str | None = None) -> None:
+        self.context, self.access, self.request_id = context, access, request_id
+        self.events: list[Event] = []
+        self.announcements: list[str] = []
+        self.opened: AsyncSession | None = None
+
+    @property
+    def actor_id(self) -> UUID:
+        """Who acts; Unauthenticated's routes and the system have none, and asking is then a mistake."""
+        if self.access.actor_id is None:
+            raise RuntimeError("This unit of work has no actor: the route is public, or the system acts.")
+        return self.access.actor_id
+
+    @property
+    def session(self) -> AsyncSession:
+        """The session, for writes and for reads that must see them."""
+        if self.opened is None:
+            self.opened = self.context.database.session()
+        return self.opened
+
+    @property
+    def database(self) -> Database:
+        """For reads outside the transaction."""
+        return self.context.database
+
+    def use(self, contract: type[T]) -> T:
+        """Another plugin's service."""
+        return self.context.platform.service(contract)
+
+    def use_if_enabled(self, contract: type[T]) -> T | None:
+        """Another plugin's service, or None when no enabled plugin provides it."""
+        return self.context.platform.service_if_enabled(contract)
+
+    def settings(self, kind: type[T]) -> T:
+        """A plugin's settings, by their type."""
+        return self.context.platform.plugin_settings(kind)
+
+    def emit(self, event: Event) -> None:
+        """State a fact; it is stored with this transaction and delivered to every handler at least once."""
+        self.events.append(event)
+
+    def announce(self, topic: str) -> None:
+        """Tell every process to forget what it cached of `user:<id>`, `session:<id>` or `all`, at commit."""
+        self.announcements.append(topic)
+
+    # Permissions
+
+    def readable(self, model: type[Table]) -> Filter:
+        """Which rows the actor may read."""
+        return self.context.platform.rules.readable(self.access, model)
+
+    def permitted(self, permission: str, model: type[Table]) -> Filter:
+        """On which rows the actor has a permission."""
+        return self.context.platform.rules.permitted(self.access, permission, model)
+
+    async def can(self, permission: str, model: type[Table], id: UUID) -> bool:
+        """Whether the actor has a permission on a row that lives."""
+        permitted = self.permitted(permission, model)
+        statement = select(model.id).where(model.id == id, alive(model), permitted.write(model))
+        return (await self.session.execute(statement, permitted.parameters)).first() is not None
+
+    async def require(self, permission: str, model: type[Table], id: UUID) -> None:
+        """Raise NotFound when the actor may not know the row, Forbidden when they may not do this to it."""
+        readable, permitted = self.readable(model), self.permitted(permission, model)
+        found = (
+            await self.session.execute(
+                select(readable.write(model), permitted.write(model)).where(model.id == id, alive(model)),
+                {**readable.parameters, **permitted.parameters},
+            )
+        ).first()
+        if found is None or not (found[0] or found[1]):
+            raise NotFound(kind_name(model), id)
+        if not found[1]:
+            raise Forbidden(f"You do not have the permission {permission} on this {kind_name(model).split('.')[1]}.")
+
+    # Locks
+
+    async def lock(self, model: type[M], id: UUID, if_match: str | None = None) -> M:
+        """A live row for change: its ancestors `FOR SHARE` from the top, then itself `FOR UPDATE`.
+
+        Raises NotFound when it, or anything it hangs under, is deleted; 412 when `if_match` is stale.
+        """
+        await self.hold_parents(model, id)
+        row = (
+            await self.session.execute(
+                select(model)
+                .where(model.id == id, alive(model))
+                .with_for_update(of=model)
+                .execution_options(populate_existing=True)
+            )
+        ).scalar_one_or_none()
+        if row is None:
+            raise NotFound(kind_name(model), id)
+        check_if_match(if_match, row.version)
+        return row
+
+    async def hold_parents(self, model: type[Table], id: UUID) -> None:
+        """Keep everything a row hangs under from being deleted until this transaction ends."""
+        kinds = self.context.platform.kinds
+        order = list(kinds.by_name)
+        above = [(kind, column) for kind, column in scope_columns(kinds, model) if kind != kind_name(model)]
+        above.sort(key=lambda pair: order.index(pair[0]))
+        if not above:
+            return
+        row = (await self.session.execute(select(*(column for _, column in above)).where(model.id == id))).first()
+        if row is None:
+            raise NotFound(kind_name(model), id)
+        for (kind, _), parent_id in zip(above, row, strict=True):
+            if parent_id is not None:
+                await self.hold_row(kind, parent_id)
+
+    async def hold(self, kind: str, id: UUID) -> None:
+        """Keep a row and its ancestors alive until this transaction ends: before a child is made or moved.
+
+        Raises NotFound when it is deleted. A foreign key does not do this: the row still exists.
+        """
+        found = self.context.platform.kinds.find(kind)
+        if found is None:
+            raise NotFound(kind, id)
+        await self.hold_parents(found.model, id)
+        await self.hold_row(found.name, id)
+
+    async def hold_row(self, kind: str, id: UUID) -> None:
+        """`FOR SHARE` on one row; NotFound when it is deleted."""
+        model = self.context.platform.kinds.by_name[kind].model
+        is_deleted = (
+            await self.session.execute(select(model.is_deleted).where(model.id == id).with_for_update(read=True))
+        ).scalar_one_or_none()
+        if is_deleted is not False:
+            raise NotFound(kind, id)
+
+    # The end
+
+    async def commit(self) -> None:
+        """Store events, announce changes, commit. Called by the core."""
+        if self.events:
+            await store_events(self)
+        for topic in dict.fromkeys(self.announcements):
+            await self.session.execute(select(func.pg_notify("lms_access", topic)))
+        if self.opened is not None:
+            await self.opened.commit()
+        for topic in self.announcements:
+            self.context.access_cache.forget(topic)
+        self.events, self.announcements = [], []
+
+    async def close(self) -> None:
+        """Roll back what was not committed and give the connection back."""
+        if self.opened is not None:
+            opened, self.opened = self.opened, None
+            try:
+                await asyncio.shield(opened.close())
+            except (DBAPIError, asyncpg.InterfaceError, OSError) as error:
+                structlog.get_logger("lms.uow").warning("connection lost while closing", reason=repr(error))
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """The PostgreSQL error code behind an error, if there is one."""
+    cause = error.orig
+    return getattr(cause, "sqlstate", None) or getattr(getattr(cause, "__cause__", None), "sqlstate", None)
+
+
+def is_retryable(error: DBAPIError) -> bool:
+    """Serialization failure, deadlock or lock time-out: the same work may well succeed in a moment."""
+    return sqlstate(error) in RETRYABLE
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database could not be reached, or hung up."""
+    if isinstance(error, DBAPIError):
+        state = sqlstate(error) or ""
+        return error.connection_invalidated or isinstance(error, InterfaceError) or state.startswith(("08", "57P", "53"))
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(("08", "57P", "53"))
+    return isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, Unavailable))
+
+
+async def pause(attempt: int) -> None:
+    """Wait a little before trying again: longer each time, never in step with others."""
+    await asyncio.sleep(0.02 * 2**attempt * (0.5 + random.random()))
+
+

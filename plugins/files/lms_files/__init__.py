@@ -1,0 +1,1 @@
+"""Files: uploaded straight to the object store, verified, and served from it."""

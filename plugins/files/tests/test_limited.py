@@ -1,0 +1,130 @@
+"""The extraction child: its limits, its death, and what it knows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import samples
+from outcomes import failure_of_text, text_of, verdict, write
+
+from lms_files.content_types import DOCX, XLSX
+from lms_files.extraction_jobs import Failure, Limits, TextJob
+from lms_files.limited import run_limited
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """A named pipe: a job that reads it runs until the test lets go, without any sleeping."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+async def opened(pipe: Path) -> int:
+    """A descriptor for writing; returns when a child has begun to read."""
+    return await asyncio.to_thread(os.open, pipe, os.O_WRONLY)
+
+
+@pytest.mark.anyio
+async def test_memory_is_limited(tmp_path: Path) -> None:
+    path = write(tmp_path, samples.docx_memory_bomb())
+    assert await verdict(path, DOCX) is None
+    assert await failure_of_text(path, DOCX) == "out_of_memory"
+
+
+@pytest.mark.anyio
+async def test_processor_time_is_limited(tmp_path: Path) -> None:
+    path = write(tmp_path, samples.xlsx_processor_bomb())
+    assert await failure_of_text(path, XLSX, Limits(cpu_seconds=1)) == "timeout"
+
+
+@pytest.mark.anyio
+async def test_time_is_limited(pipe: Path) -> None:
+    assert await failure_of_text(pipe, "text/plain", Limits(wall_seconds=0.5)) == "timeout"
+    assert psutil.Process().children() == []
+
+
+@pytest.mark.anyio
+async def test_output_is_limited(tmp_path: Path) -> None:
+    path = write(tmp_path, b"words " * 1000)
+    assert await failure_of_text(path, "text/plain", Limits(output_bytes=5000)) == "too_large"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("kind", "reason"), [(signal.SIGSEGV, "crashed"), (signal.SIGKILL, "out_of_memory")])
+async def test_the_childs_death_is_a_failure_like_others(pipe: Path, kind: signal.Signals, reason: str) -> None:
+    running = asyncio.create_task(run_limited(TextJob(pipe, "text/plain")))
+    descriptor = await opened(pipe)
+    (child,) = psutil.Process().children()
+    child.send_signal(kind)
+    outcome = await running
+    os.close(descriptor)
+    assert isinstance(outcome, Failure)
+    assert outcome.reason == reason
+
+
+@pytest.mark.anyio
+async def test_two_run_at_the_same_time(tmp_path: Path) -> None:
+    pipes = [tmp_path / "first", tmp_path / "second"]
+    for path in pipes:
+        os.mkfifo(path)
+    running = asyncio.gather(*(text_of(path, "text/plain") for path in pipes))
+    # Both children read before either gets its first word.
+    descriptors = [await opened(path) for path in pipes]
+    for descriptor, words in zip(descriptors, (b"one", b"two"), strict=True):
+        os.write(descriptor, words)
+        os.close(descriptor)
+    assert [text.pages for text in await running] == [("one",), ("two",)]
+
+
+@pytest.mark.anyio
+async def test_cancelling_kills_the_child(pipe: Path) -> None:
+    running = asyncio.create_task(run_limited(TextJob(pipe, "text/plain")))
+    descriptor = await opened(pipe)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    os.close(descriptor)
+    assert psutil.Process().children() == []
+
+
+@pytest.mark.anyio
+async def test_the_child_knows_no_secrets(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LMS_SECRET_KEY", "a secret")
+    running = asyncio.create_task(run_limited(TextJob(pipe, "text/plain")))
+    descriptor = await opened(pipe)
+    (child,) = psutil.Process().children()
+    assert "LMS_SECRET_KEY" not in child.environ()
+    assert "a secret" not in " ".join(child.cmdline())
+    os.close(descriptor)
+    await running
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems can't tie a child to its parent")
+def test_the_child_dies_with_its_parent(pipe: Path) -> None:
+    program = (
+        "import asyncio, sys; from pathlib import Path;"
+        "from lms_files.limited import run_limited; from lms_files.extraction_jobs import TextJob;"
+        "asyncio.run(run_limited(TextJob(Path(sys.argv[1]), 'text/plain')))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(pipe)]) as worker:
+        descriptor = os.open(pipe, os.O_WRONLY)
+        worker.kill()
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    # An error is reported for a pipe as soon as nobody reads it any more.
+    assert poll.poll(20_000) == [(descriptor, select.POLLERR)]
+    os.close(descriptor)
