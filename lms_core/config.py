@@ -92,7 +92,9 @@ def read_plugins_file(path: Path, environment: dict[str, str] | None = None) -> 
         raise StartRefused(f"{path} is not valid TOML ({error}); correct it.") from None
     unknown = set(content) - {"plugins"}
     if unknown or not isinstance(content.get("plugins", {}), dict):
-        raise StartRefused(f"{path} has the unknown table {sorted(unknown or {'plugins'})[0]!r}; only [plugins.*] is known.")
+        raise StartRefused(
+            f"{path} has the unknown table {sorted(unknown or {'plugins'})[0]!r}; only [plugins.*] is known."
+        )
     found = []
     for name, table in content.get("plugins", {}).items():
         if not isinstance(table, dict) or not isinstance(table.get("enabled", True), bool):

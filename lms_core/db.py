@@ -80,14 +80,25 @@ class Table(Record):
     deletion_id: uuid.UUID | None = Field(default=None)
 
 
+def natural_key_index(model: type[Table]) -> str:
+    """The name of the unique index on the natural key among live rows."""
+    return f"uq_{inspect(model).local_table.name}_natural_key"
+
+
+def complete_cascade(model: type[Table], column: str) -> None:
+    """The index that lists, cascades and live-ancestor checks need on a column that points at a parent."""
+    table = inspect(model).local_table
+    name = f"ix_{table.name}_{column}_live"
+    if not any(index.name == name for index in table.indexes):
+        Index(name, table.c[column], table.c.id, postgresql_where=text("NOT is_deleted"))
+
+
 def complete_table(model: type[Table]) -> None:
     """Give a soft-deletable table what every one has: the check, the index for restore, the natural key's index."""
     table = inspect(model).local_table
     if any(index.name == f"ix_{table.name}_deletion_id" for index in table.indexes):
         return
-    table.append_constraint(
-        CheckConstraint("is_deleted = (deletion_id IS NOT NULL)", name=f"ck_{table.name}_deletion")
-    )
+    table.append_constraint(CheckConstraint("is_deleted = (deletion_id IS NOT NULL)", name=f"ck_{table.name}_deletion"))
     Index(
         f"ix_{table.name}_deletion_id",
         table.c.deletion_id,
@@ -99,7 +110,7 @@ def complete_table(model: type[Table]) -> None:
         if model.natural_key_condition:
             condition += f" AND {model.natural_key_condition}"
         Index(
-            f"uq_{table.name}_natural_key",
+            natural_key_index(model),
             *(table.c[column] for column in model.natural_key),
             unique=True,
             postgresql_where=text(condition),
@@ -311,5 +322,3 @@ async def advisory_lock(connection: asyncpg.Connection, name: str) -> AsyncItera
         yield
     finally:
         await connection.execute("SELECT pg_advisory_unlock(hashtextextended($1, 0))", name)
-
-

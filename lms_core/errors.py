@@ -1,7 +1,7 @@
 """Errors for people: every refusal is a problem (RFC 9457) with a stable code and a sentence that helps."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -42,6 +42,12 @@ class Problem(Exception):
         super().__init__(detail)
         self.status, self.code, self.detail = status, code, detail
         self.headers, self.extra = dict(headers or {}), extra
+        self.keeps_writes = False
+
+    def keeping_writes(self) -> Self:
+        """The same refusal, but what was written before it is committed (a revoked session stays revoked)."""
+        self.keeps_writes = True
+        return self
 
 
 class NotFound(Problem):

@@ -42,6 +42,11 @@ class Kind:
         return self.model.restore_permission or f"{self.plugin}.restore"
 
     @property
+    def stands_for_person(self) -> bool:
+        """Whether permissions on a row are asked of the places where that person holds a role."""
+        return any(rule.holder is not None for rule in self.rules)
+
+    @property
     def is_tree(self) -> bool:
         """Whether rows of this kind hang under rows of the same kind."""
         return any(edge.parent == self.name for edge in self.parents)
@@ -97,6 +102,13 @@ class Kinds:
             return self.by_name[name]
         matches = [kind for kind in self.by_name.values() if kind.noun == name]
         return matches[0] if len(matches) == 1 else None
+
+    def of_noun(self, name: str) -> Kind:
+        """As `find`; the start has made sure that guards name kinds that exist."""
+        kind = self.find(name)
+        if kind is None:
+            raise KeyError(name)
+        return kind
 
     def of(self, model: type[Table]) -> Kind:
         """The kind of a table."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -18,13 +18,15 @@ from pydantic import BaseModel
 from sqlalchemy import ColumnElement, DateTime, Integer, String, Uuid, bindparam, inspect, true, tuple_
 from sqlmodel import select
 
-from lms_core.db import Read, Table
+from lms_core.db import Read, Record
 from lms_core.errors import NotFound, Problem
 from lms_core.etags import etag, is_unchanged
 from lms_core.kinds import alive, kind_name
+from lms_core.permissions import Filter
 from lms_core.uow import UnitOfWork
 
 Item = TypeVar("Item")
+Readable = Callable[[UnitOfWork], Filter]
 ENCODER = msgspec.json.Encoder(decimal_format="number")
 KEY_TYPES: dict[type, Any] = {datetime: DateTime(timezone=True), int: Integer(), str: String(), UUID: Uuid()}
 
@@ -102,20 +104,22 @@ class Listing:
 
     def __init__(
         self,
-        model: type[Table],
+        model: type[Record],
         out: type[BaseModel],
         filters: Mapping[str, ColumnElement[bool]] | None = None,
         columns: Mapping[str, Any] | None = None,
         order: tuple[Any, ...] | None = None,
         descending: bool = True,
         where: ColumnElement[bool] | None = None,
+        readable: Readable | None = None,
     ) -> None:
         self.model, self.out = model, out
         self.filters = dict(filters or {})
         self.columns = dict(columns or {})
-        self.order = order or (model.created_at, model.id)
+        self.order = order or (model.id,)
         self.descending = descending
         self.where = where
+        self.readable: Readable = readable or (lambda uow: uow.readable(model))
         self.reads: dict[Hashable, Read] = {}
 
     def selected(self) -> list[Any]:
@@ -133,7 +137,7 @@ class Listing:
 
     def read(self, uow: UnitOfWork, given: tuple[str, ...], later: bool) -> tuple[Read, dict[str, Any]]:
         """The compiled statement for this form of the request, and the values that access adds."""
-        readable = uow.readable(self.model)
+        readable = self.readable(uow)
         form = (given, later, readable.shape)
         if form not in self.reads:
             statement = select(*self.selected(), *(column.label(f"key_{column.key}") for column in self.order)).where(
@@ -162,7 +166,7 @@ class Listing:
             keys = self.keys()
             opened = open_cursor(secret, fingerprint, paging.cursor, [kind for _, kind in keys])
             values = {name: value for (name, _), value in zip(keys, opened, strict=True)}
-        if uow.readable(self.model).never:
+        if self.readable(uow).never:
             return JsonBytes({"items": [], "next_cursor": None})
         read, access_values = self.read(uow, tuple(sorted(given)), paging.cursor is not None)
         rows = await read.all(uow.database, **access_values, **given, **values, page_limit=paging.limit + 1)
@@ -193,8 +197,14 @@ def next_link(request: Request, cursor: str) -> str:
 class Point:
     """One row by its id, as clients see it."""
 
-    def __init__(self, model: type[Table], out: type[BaseModel], columns: Mapping[str, Any] | None = None) -> None:
-        self.listing = Listing(model, out, columns=columns)
+    def __init__(
+        self,
+        model: type[Record],
+        out: type[BaseModel],
+        columns: Mapping[str, Any] | None = None,
+        readable: Readable | None = None,
+    ) -> None:
+        self.listing = Listing(model, out, columns=columns, readable=readable)
         self.model, self.out = model, out
         self.reads: dict[Hashable, Read] = {}
 
@@ -206,7 +216,7 @@ class Point:
 
     async def get(self, uow: UnitOfWork, id: UUID) -> Response:
         """The row with its ETag, 304 when the caller has it already, NotFound when they may not know it."""
-        readable = uow.readable(self.model)
+        readable = self.listing.readable(uow)
         if readable.never:
             raise NotFound(kind_name(self.model), id)
         if readable.shape not in self.reads:

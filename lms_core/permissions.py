@@ -33,7 +33,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import select
 
 from lms_core.db import Read, Table
-from lms_core.kinds import Kinds, kind_name, scope_columns
+from lms_core.kinds import Kinds, alive, kind_name, scope_columns
 from lms_core.types import HeldRole, Identity, Permission, ReadRule, RoleSource
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class Rules:
     sources: list[RoleSource] = field(default_factory=list)
     read_rules: dict[str, list[ReadRule]] = field(default_factory=dict)
     held_read: Read | None = None
+    check_reads: dict[Hashable, Read] = field(default_factory=dict)
 
     @property
     def memberships(self) -> dict[str, frozenset[str]]:
@@ -153,6 +154,24 @@ class Rules:
         """On which rows does this actor have the permission?"""
         holder = next((rule.holder for rule in self.reading(model) if rule.holder is not None), None)
         return self.any_of(access, model, [ReadRule(model, permission, holder=holder)], "may")
+
+    async def check(
+        self, context: Context, access: Access, permission: str, model: type[Table], id: UUID
+    ) -> tuple[bool, bool]:
+        """Whether the actor may know a live row, and whether they have the permission on it."""
+        readable, permitted = self.readable(access, model), self.permitted(access, permission, model)
+        if readable.never and permitted.never:
+            return False, False
+        form = (readable.shape, permitted.shape)
+        if form not in self.check_reads:
+            self.check_reads[form] = Read(
+                select(readable.write(model).label("known"), permitted.write(model).label("allowed")).where(
+                    model.id == bindparam("row_id", type_=Uuid()), alive(model)
+                )
+            )
+        values = {**readable.parameters, **permitted.parameters, "row_id": id}
+        row = await self.check_reads[form].one(context.database, **values)
+        return (False, False) if row is None else (bool(row["known"]), bool(row["allowed"]))
 
     def any_of(self, access: Access, model: type[Table], rules: Sequence[ReadRule], name: str) -> Filter:
         """The rows for which at least one rule says yes; `name` keeps two filters in one statement apart."""
@@ -283,7 +302,9 @@ class Rules:
             HeldRole(row["source"], row["kind"], row["object_id"], row["role"], row["grant_id"], row["expires_at"])
             for row in rows
         )
-        seconds = min((float(row["seconds_left"]) for row in rows if row["seconds_left"] is not None), default=float("inf"))
+        seconds = min(
+            (float(row["seconds_left"]) for row in rows if row["seconds_left"] is not None), default=float("inf")
+        )
         return Access(actor_id, roles, self, session_id=session_id), seconds
 
 

@@ -87,9 +87,8 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     event_name: ClassVar[str] = ""
 
-    @classmethod
-    def __pydantic_init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
+    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
         cls.event_name = name
 
 

@@ -7,20 +7,19 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import asyncpg
 import redis.asyncio
 import structlog
-from sqlalchemy import func
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import select
 
 from lms_core.config import Settings
-from lms_core.db import Database, Table
-from lms_core.errors import Forbidden, NotFound, Unavailable
+from lms_core.db import Database, Table, natural_key_index
+from lms_core.errors import Forbidden, NotFound, StateConflict, Unavailable
 from lms_core.etags import check_if_match
 from lms_core.kinds import alive, kind_name, scope_columns
 from lms_core.outbox import store_events
@@ -70,7 +69,9 @@ class Context:
         await self.redis.aclose()
 
     @asynccontextmanager
-    async def unit_of_work(self, access: Access | None = None, request_id: str | None = None) -> AsyncIterator[UnitOfWork]:
+    async def unit_of_work(
+        self, access: Access | None = None, request_id: str | None = None
+    ) -> AsyncIterator[UnitOfWork]:
         """A unit of work that commits at the end, and rolls back on any exception; by default as the system."""
         uow = UnitOfWork(self, access or Access(None, system=True), request_id)
         try:
@@ -230,14 +231,32 @@ class UnitOfWork:
         if is_deleted is not False:
             raise NotFound(kind, id)
 
+    async def add(self, row: Table) -> None:
+        """Insert a row now; 409 `natural_key_taken` when a live one has the same natural key."""
+        self.session.add(row)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Send pending changes to the database; 409 `natural_key_taken` as in `add`."""
+        try:
+            await self.session.flush()
+        except IntegrityError as error:
+            constraint = constraint_name(error)
+            for kind in self.context.platform.kinds.by_name.values():
+                if constraint == natural_key_index(kind.model):
+                    names = ", ".join(kind.model.natural_key)
+                    noun = kind.noun.replace("_", " ")
+                    raise StateConflict(
+                        "natural_key_taken", f"Another {noun} has this {names} already; choose another."
+                    ) from None
+            raise
+
     # The end
 
     async def commit(self) -> None:
         """Store events, announce changes, commit. Called by the core."""
-        if self.events:
+        if self.events or self.announcements:
             await store_events(self)
-        for topic in dict.fromkeys(self.announcements):
-            await self.session.execute(select(func.pg_notify("lms_access", topic)))
         if self.opened is not None:
             await self.opened.commit()
         for topic in self.announcements:
@@ -260,6 +279,11 @@ def sqlstate(error: DBAPIError) -> str | None:
     return getattr(cause, "sqlstate", None) or getattr(getattr(cause, "__cause__", None), "sqlstate", None)
 
 
+def constraint_name(error: DBAPIError) -> str | None:
+    """The constraint or unique index that an error is about."""
+    return getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
+
+
 def is_retryable(error: DBAPIError) -> bool:
     """Serialization failure, deadlock or lock time-out: the same work may well succeed in a moment."""
     return sqlstate(error) in RETRYABLE
@@ -269,7 +293,9 @@ def is_away(error: BaseException) -> bool:
     """Whether the database could not be reached, or hung up."""
     if isinstance(error, DBAPIError):
         state = sqlstate(error) or ""
-        return error.connection_invalidated or isinstance(error, InterfaceError) or state.startswith(("08", "57P", "53"))
+        return (
+            error.connection_invalidated or isinstance(error, InterfaceError) or state.startswith(("08", "57P", "53"))
+        )
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(("08", "57P", "53"))
     return isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, Unavailable))
@@ -278,5 +304,3 @@ def is_away(error: BaseException) -> bool:
 async def pause(attempt: int) -> None:
     """Wait a little before trying again: longer each time, never in step with others."""
     await asyncio.sleep(0.02 * 2**attempt * (0.5 + random.random()))
-
-

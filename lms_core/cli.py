@@ -1,0 +1,271 @@
+"""The command line: `lms …`. Modules are imported by the command that needs them, so that help is quick."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from lms_core.errors import StartRefused
+
+if TYPE_CHECKING:
+    from lms_core.config import Settings
+    from lms_core.platform import Platform
+
+
+class CommandsWithPlugins(TyperGroup):
+    """The core's commands, and those of the enabled plugins as `lms <plugin> …`."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A core command, or a plugin's group; plugins are loaded only when no core command has the name."""
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            return found
+        platform = load()
+        for plugin in platform.plugins:
+            if plugin.name == cmd_name and plugin.commands:
+                group = typer.Typer(no_args_is_help=True, help=plugin.info.summary)
+                for commands in plugin.commands:
+                    group.registered_commands += commands.registered_commands
+                return typer.main.get_group(group)
+        return None
+
+
+app = typer.Typer(
+    cls=CommandsWithPlugins,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A headless learning management system. Enabled plugins add commands of their own: `lms <plugin> --help`.",
+)
+database = typer.Typer(no_args_is_help=True, help="Migrations.")
+app.add_typer(database, name="db")
+
+DataFolder = Annotated[Path, typer.Option("--data", envvar="LMS_DATA", help="The data folder")]
+
+
+def settings_now() -> Settings:
+    """The settings of this process."""
+    from lms_core.config import load_settings
+
+    return load_settings()
+
+
+def load() -> Platform:
+    """The enabled plugins."""
+    from lms_core.platform import load_platform
+
+    return load_platform(settings_now())
+
+
+def run_until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Run until SIGTERM or Ctrl-C, and let what is under way end."""
+    import signal
+
+    async def main() -> None:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            return
+
+    asyncio.run(main())
+
+
+@app.command()
+def up(
+    data: DataFolder = Path(".lms"),
+    host: Annotated[str, typer.Option(help="Where the API listens")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one and keeps it")] = 8000,
+    demo: Annotated[bool, typer.Option("--demo", help="Seed an institution to look at")] = False,
+) -> None:
+    """Start everything on this machine: engines, migrations, API, worker, relay, scheduler."""
+    from lms_core.supervisor import up as supervise
+
+    raise typer.Exit(supervise(data, host, port, demo))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def test(context: typer.Context) -> None:
+    """Run the whole suite on engines of its own; extra arguments go to pytest."""
+    import pytest
+
+    arguments = [*context.args]
+    if not any(argument.startswith("-n") for argument in arguments):
+        arguments += ["-n", str(min(os.cpu_count() or 1, 4))]
+    raise typer.Exit(int(pytest.main(arguments)))
+
+
+@app.command()
+def setup(demo: Annotated[bool, typer.Option("--demo", help="Seed an institution to look at")] = False) -> None:
+    """Migrate, then make what must be there before the first request (buckets, the first super admin)."""
+    from lms_core.migrate import upgrade
+    from lms_core.setup import run_setups
+
+    async def main() -> None:
+        platform = load()
+        for name in await upgrade(platform):
+            typer.echo(f"Migrated {name}.", err=True)
+        for line in await run_setups(platform, demo):
+            typer.echo(line)
+
+    asyncio.run(main())
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Where to listen")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+) -> None:
+    """Run one API process."""
+    import uvicorn
+
+    from lms_core.http import create_app
+    from lms_core.logs import configure_logs
+
+    configure_logs(settings_now())
+    uvicorn.run(
+        create_app(load()),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        proxy_headers=True,
+    )
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker: it does what events and schedules ask for."""
+    from lms_core.worker import run_worker
+
+    run_worker(settings_now())
+
+
+@app.command()
+def relay() -> None:
+    """Run a relay: it sends due deliveries to the workers."""
+    from lms_core.logs import configure_logs
+    from lms_core.relay import Relay
+    from lms_core.uow import Context
+    from lms_core.worker import CelerySender
+
+    platform = load()
+    configure_logs(platform.settings)
+
+    async def main() -> None:
+        context = Context.create(platform)
+        try:
+            await Relay(context, CelerySender(platform.settings)).run()
+        finally:
+            await context.close()
+
+    run_until_stopped(main())
+
+
+@app.command()
+def scheduler() -> None:
+    """Run a scheduler: it states when a schedule is due."""
+    from lms_core.logs import configure_logs
+    from lms_core.scheduler import run_scheduler
+    from lms_core.uow import Context
+
+    platform = load()
+    configure_logs(platform.settings)
+
+    async def main() -> None:
+        context = Context.create(platform)
+        try:
+            await run_scheduler(context)
+        finally:
+            await context.close()
+
+    run_until_stopped(main())
+
+
+@app.command()
+def status(data: DataFolder = Path(".lms"), as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """What runs on a data folder."""
+    import json
+
+    from lms_core.supervisor import status as supervised
+
+    found = supervised(data)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    typer.echo(f"{found['url']}: {'ready' if found['ready'] else 'not ready'}")
+    for name, process in found["processes"].items():
+        typer.echo(f"  {name}: pid {process['pid'] or '-'}, port {process['port'] or '-'}")
+
+
+@app.command()
+def plugins() -> None:
+    """The enabled plugins, in the order in which they start."""
+    for plugin in load().plugins:
+        needs = f" (requires {', '.join(plugin.info.requires)})" if plugin.info.requires else ""
+        typer.echo(f"{plugin.name} {plugin.info.version}: {plugin.info.summary}{needs}")
+
+
+@app.command()
+def doctor() -> None:
+    """Check settings, plugins, engines and migrations; the exit code is not 0 when something is wrong."""
+    from lms_core.setup import examine
+
+    problems = 0
+    for line, is_well in asyncio.run(examine(load())):
+        problems += not is_well
+        typer.echo(f"{'ok     ' if is_well else 'PROBLEM'} {line}")
+    raise typer.Exit(1 if problems else 0)
+
+
+@database.command("upgrade")
+def database_upgrade() -> None:
+    """Bring the core's and every enabled plugin's tables to their newest form."""
+    from lms_core.migrate import upgrade
+
+    moved = asyncio.run(upgrade(load()))
+    typer.echo(f"Migrated {', '.join(moved)}." if moved else "Nothing to do.")
+
+
+@database.command("status")
+def database_status() -> None:
+    """Where every lineage of migrations is; the exit code is not 0 when one is behind."""
+    from lms_core.migrate import positions
+
+    found = asyncio.run(positions(load()))
+    for position in found:
+        state = "at head" if position.at_head else f"behind, head is {position.head}"
+        typer.echo(f"{position.lineage}: {position.current or 'empty'} ({state})")
+    raise typer.Exit(0 if all(position.at_head for position in found) else 1)
+
+
+@database.command("revision")
+def database_revision(plugin: str, message: str) -> None:
+    """Write a migration for a plugin (or `core`) from what its tables lack in the database."""
+    from lms_core.migrate import revision
+
+    typer.echo(f"Wrote {asyncio.run(revision(load(), plugin, message))}.")
+
+
+def main() -> None:
+    """The `lms` command; a refused start is one sentence on standard error."""
+    try:
+        app()
+    except StartRefused as refusal:
+        print(refusal, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What the core itself does in the background."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import text
+
+from lms_core.cascade import run_cascade, run_restore
+from lms_core.deletion import Deleted, RestoreRequested
+from lms_core.idempotency import forget_expired
+from lms_core.scheduler import ScheduleDue, run_schedule
+from lms_core.types import Handler, Schedule
+from lms_core.uow import UnitOfWork
+
+EVENTS_KEPT_DAYS = 30
+FORGET_DELIVERIES = text(f"DELETE FROM core_delivery WHERE done_at < now() - interval '{EVENTS_KEPT_DAYS} days'")
+FORGET_EVENTS = text(
+    f"""
+    DELETE FROM core_event WHERE created_at < now() - interval '{EVENTS_KEPT_DAYS} days'
+    AND NOT EXISTS (SELECT FROM core_delivery WHERE event_id = core_event.id)
+    """
+)
+
+
+async def forget_events(uow: UnitOfWork) -> None:
+    """Remove what was delivered long ago; what is dead or open stays."""
+    await uow.session.execute(FORGET_DELIVERIES)
+    await uow.session.execute(FORGET_EVENTS)
+
+
+CORE_HANDLERS = (
+    Handler("core.cascade", Deleted, run_cascade, transactional=False),
+    Handler("core.restore", RestoreRequested, run_restore, transactional=False),
+    Handler("core.run_schedule", ScheduleDue, run_schedule),
+)
+CORE_SCHEDULES = (
+    Schedule("core.forget_idempotency_keys", timedelta(hours=1), forget_expired),
+    Schedule("core.forget_events", timedelta(days=1), forget_events),
+)

@@ -1,0 +1,142 @@
+"""Doing one delivery: exactly once where its effect is in PostgreSQL, at least once where it is outside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+from sqlalchemy import text
+from sqlalchemy.engine import RowMapping
+
+from lms_core.types import Handler
+from lms_core.uow import Context, UnitOfWork
+
+log = structlog.get_logger("lms.delivery")
+
+MAX_ATTEMPTS = 8
+BACKOFF_SECONDS = 1.0
+BACKOFF_LIMIT_SECONDS = 300.0
+ERROR_CHARACTERS = 2_000
+
+Outcome = Literal["done", "failed", "dead", "skipped"]
+OUTCOMES = Counter("lms_deliveries_total", "Deliveries by handler and outcome", ["handler", "outcome"])
+
+# A crash of the process counts as an attempt, since this is committed before the handler runs.
+COUNT = text(
+    """
+    UPDATE core_delivery SET attempts = attempts + 1
+    WHERE id = (
+        SELECT id FROM core_delivery
+        WHERE id = :id AND done_at IS NULL AND dead_at IS NULL FOR UPDATE SKIP LOCKED
+    )
+    RETURNING attempts, handler, event_id
+    """
+)
+EVENT = text("SELECT payload, request_id, actor_id FROM core_event WHERE id = :id")
+LOCK = text(
+    "SELECT id FROM core_delivery WHERE id = :id AND done_at IS NULL AND dead_at IS NULL FOR UPDATE SKIP LOCKED"
+)
+DONE = text(
+    "UPDATE core_delivery SET done_at = now(), in_flight = false, last_error = NULL WHERE id = :id AND done_at IS NULL"
+)
+FAILED = text(
+    """
+    UPDATE core_delivery SET in_flight = false, last_error = :error,
+        dead_at = CASE WHEN attempts >= :max_attempts THEN now() END,
+        next_attempt_at = now() + make_interval(secs => least(:backoff * 2 ^ attempts, :limit))
+    WHERE id = :id AND done_at IS NULL RETURNING dead_at IS NOT NULL AS dead
+    """
+)
+
+
+async def deliver(context: Context, delivery_id: UUID) -> Outcome:
+    """Do what one handler has to do about one event; a failure is recorded, tried again later, and finally dead.
+
+    A delivery that somebody else is at work on, or that is done, is skipped.
+    """
+    async with only_worker(context, delivery_id) as mine:
+        if not mine:
+            return "skipped"
+        counted = await count_attempt(context, delivery_id)
+        if counted is None:
+            return "skipped"
+        name = str(counted["handler"])
+        handler = context.platform.handlers.get(name)
+        try:
+            if counted["attempts"] > MAX_ATTEMPTS:
+                raise RuntimeError("the process that ran this handler died each time")
+            if handler is None:
+                raise LookupError(f"no enabled plugin has the handler {name}")
+            finished = await run_handler(context, handler, delivery_id, counted["event_id"])
+        except Exception as error:
+            outcome = await record_failure(context, delivery_id, error)
+            log.warning("delivery failed", handler=name, delivery=str(delivery_id), outcome=outcome, exc_info=error)
+        else:
+            outcome = "done" if finished else "skipped"
+    OUTCOMES.labels(name, outcome).inc()
+    return outcome
+
+
+@asynccontextmanager
+async def only_worker(context: Context, delivery_id: UUID) -> AsyncIterator[bool]:
+    """Whether this process alone is at work on the delivery; the lock goes with the connection, so with a crash."""
+    key = {"key": str(delivery_id)}
+    async with context.database.engine.connect() as pooled:
+        connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
+        locked = await connection.execute(text("SELECT pg_try_advisory_lock(hashtextextended(:key, 1))"), key)
+        mine = bool(locked.scalar_one())
+        try:
+            yield mine
+        finally:
+            if mine:
+                await connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 1))"), key)
+
+
+async def count_attempt(context: Context, delivery_id: UUID) -> RowMapping | None:
+    """Count and commit, before anything can go wrong."""
+    async with context.unit_of_work() as uow:
+        return (await uow.session.execute(COUNT, {"id": delivery_id})).mappings().first()
+
+
+async def run_handler(context: Context, handler: Handler, delivery_id: UUID, event_id: UUID) -> bool:
+    """The handler and its done-mark; False when the delivery was done meanwhile."""
+    async with context.unit_of_work() as uow:
+        if (await uow.session.execute(LOCK, {"id": delivery_id})).first() is None:
+            return False
+        stored = (await uow.session.execute(EVENT, {"id": event_id})).mappings().one()
+        event = handler.event.model_validate(stored["payload"])
+        uow.request_id = stored["request_id"]
+        if handler.transactional:
+            with structlog.contextvars.bound_contextvars(request_id=uow.request_id, handler=handler.name):
+                await handler.function(uow, event)
+            await mark_done(uow, delivery_id)
+            return True
+    with structlog.contextvars.bound_contextvars(request_id=stored["request_id"], handler=handler.name):
+        await handler.function(context, event)
+    async with context.unit_of_work() as uow:
+        await mark_done(uow, delivery_id)
+    return True
+
+
+async def mark_done(uow: UnitOfWork, delivery_id: UUID) -> None:
+    """The last statement of the handler's transaction."""
+    await uow.session.flush()
+    await uow.session.execute(DONE, {"id": delivery_id})
+
+
+async def record_failure(context: Context, delivery_id: UUID, error: Exception) -> Outcome:
+    """Keep the reason, and try again later, or give up."""
+    values: dict[str, Any] = {
+        "id": delivery_id,
+        "error": repr(error)[:ERROR_CHARACTERS].replace("\0", ""),
+        "max_attempts": MAX_ATTEMPTS,
+        "backoff": BACKOFF_SECONDS,
+        "limit": BACKOFF_LIMIT_SECONDS,
+    }
+    async with context.unit_of_work() as uow:
+        row = (await uow.session.execute(FAILED, values)).first()
+    return "dead" if row is not None and row.dead else "failed"

@@ -1,0 +1,81 @@
+"""The one ASGI layer around everything: request ids, HEAD, security headers, metrics and the access log."""
+
+from __future__ import annotations
+
+import re
+import time
+from uuid import uuid4
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger("lms.access")
+
+VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+REQUESTS = Counter("lms_http_requests_total", "Requests", ["method", "route", "status"])
+DURATION = Histogram(
+    "lms_http_request_duration_seconds",
+    "Duration of requests",
+    ["method", "route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+IN_FLIGHT = Gauge("lms_http_requests_in_flight", "Requests being served")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Edge:
+    """Pure ASGI, since BaseHTTPMiddleware costs more than all of this together."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = requested_id(scope) or uuid4().hex
+        scope["lms_request_id"] = request_id
+        method = scope["method"]
+        is_head = method == "HEAD"
+        if is_head:
+            scope["method"] = "GET"
+        status = 500
+        started = time.perf_counter()
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+            elif is_head and message["type"] == "http.response.body":
+                message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
+            await send(message)
+
+        IN_FLIGHT.inc()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send_with_headers)
+            except Exception:
+                log.exception("request failed", method=method, path=scope["path"])
+            finally:
+                IN_FLIGHT.dec()
+                elapsed = time.perf_counter() - started
+                route = scope.get("lms_template", "other")
+                labelled = method if method in METHODS else "other"
+                REQUESTS.labels(labelled, route, str(status)).inc()
+                DURATION.labels(labelled, route).observe(elapsed)
+                log.info("request", method=method, path=scope["path"], status=status, ms=round(elapsed * 1000, 1))
+
+
+def requested_id(scope: Scope) -> str | None:
+    """The caller's request id, if it is well formed."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text = value.decode("latin-1")
+            return text if VALID_REQUEST_ID.fullmatch(text) else None
+    return None

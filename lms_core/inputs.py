@@ -1,0 +1,120 @@
+"""What the core takes from a client: strict JSON, strict models, and text that PostgreSQL can store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from datetime import UTC
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Request
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
+
+from lms_core.errors import Problem
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_DEPTH = 32
+BODY_TIMEOUT_SECONDS = 20.0
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class Input(BaseModel):
+    """The base of every request body: unknown fields are refused, text loses surrounding white space."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+Description = Annotated[str, StringConstraints(max_length=20_000)]
+Instant = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+"""A moment with its time zone, kept in UTC; a naive one is refused."""
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body; 413 when it is too large, 408 when it comes too slowly."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+        raise too_large()
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise too_large()
+    except TimeoutError:
+        raise Problem(408, "body_too_slow", "The body did not arrive in time; send it again.") from None
+    return bytes(body)
+
+
+def too_large() -> Problem:
+    """413."""
+    return Problem(413, "body_too_large", f"A JSON body may have {MAX_BODY_BYTES} bytes at most; send less.")
+
+
+def parse_json(body: bytes) -> Any:
+    """The value in a JSON body (RFC 8259, UTF-8); 400 when it is malformed or too deep, 422 for unstorable text."""
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=refuse_constant)
+    except RecursionError:
+        raise too_deep() from None
+    except ValueError:
+        raise Problem(400, "malformed_json", "The body is not valid JSON in UTF-8; correct it.") from None
+    check_value(value, ["body"])
+    return value
+
+
+def refuse_constant(name: str) -> None:
+    """NaN and Infinity are no JSON."""
+    raise ValueError(name)
+
+
+def too_deep() -> Problem:
+    """400."""
+    return Problem(400, "json_too_deep", f"JSON may be nested {MAX_DEPTH} deep at most; send a flatter body.")
+
+
+def check_value(value: Any, loc: list[str | int]) -> None:
+    """Refuse what is nested too deep, text with NUL or lone surrogates, and numbers that no column can hold."""
+    if len(loc) > MAX_DEPTH + 1:
+        raise too_deep()
+    if isinstance(value, dict):
+        for key, item in value.items():
+            check_text(key, loc)
+            check_value(item, [*loc, key])
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            check_value(item, [*loc, index])
+    elif isinstance(value, str):
+        check_text(value, loc)
+    elif (isinstance(value, float) and (value != value or value in (float("inf"), float("-inf")))) or (
+        isinstance(value, int) and not -(2**63) <= value < 2**63
+    ):
+        raise unusable(loc, "number_out_of_range", "This number is too large.")
+
+
+def check_text(text: str, loc: list[str | int]) -> None:
+    """Refuse text that cannot be stored."""
+    if UNSTORABLE.search(text):
+        raise unusable(
+            [part for part in loc if not isinstance(part, str) or not UNSTORABLE.search(part)],
+            "unstorable_text",
+            "Text may not contain NUL or lone surrogates.",
+        )
+
+
+def unusable(loc: list[str | int], kind: str, message: str) -> Problem:
+    """422 at a place in the input."""
+    return Problem(
+        422,
+        "invalid_input",
+        f"{message} Correct it and send it again.",
+        errors=[{"loc": loc, "msg": message, "type": kind}],
+    )
+
+
+def to_json(value: Any) -> bytes:
+    """Compact JSON of plain values, UUIDs and times."""
+    return msgspec.json.encode(value)

@@ -1,0 +1,203 @@
+"""What operators and clients ask of a running system: health, metrics, and which plugins it has."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import psutil
+from fastapi import Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+
+from lms_core.errors import Forbidden, Unavailable
+from lms_core.migrate import positions
+from lms_core.pagination import JsonBytes, Page, PageParams, open_cursor, seal_cursor
+from lms_core.routing import Router, Uow, public, signed_in
+from lms_core.uow import Context
+
+CHECK_TIMEOUT_SECONDS = 2.0
+CACHED_SECONDS = 1.0
+OVERDUE_SECONDS = 300
+OVERDUE = (
+    "SELECT count(*) FROM core_delivery WHERE done_at IS NULL AND dead_at IS NULL "
+    f"AND next_attempt_at < now() - interval '{OVERDUE_SECONDS} seconds'"
+)
+DEAD = "SELECT count(*) FROM core_delivery WHERE dead_at IS NOT NULL AND done_at IS NULL"
+
+
+class PluginRead(BaseModel):
+    """An enabled plugin."""
+
+    name: str
+    version: str
+    summary: str
+    requires: list[str]
+    permissions: list[str]
+
+
+class HealthRead(BaseModel):
+    """How the system is; strangers get the status alone."""
+
+    status: str
+    checks: list[dict[str, Any]] | None = None
+    system: dict[str, Any] | None = None
+
+
+@dataclass
+class KnownHealth:
+    """The last result, kept for a second so that checks cannot be used to load the engines."""
+
+    at: float
+    report: dict[str, Any]
+
+
+def is_operator(request: Request) -> bool:
+    """Whether the caller may see internals: anybody in development; the token or an internal address in production."""
+    settings = request.app.state.context.settings
+    if not settings.production:
+        return True
+    if settings.metrics_token and request.headers.get("authorization") == f"Bearer {settings.metrics_token}":
+        return True
+    if "x-forwarded-for" in request.headers or "forwarded" in request.headers or request.client is None:
+        return False
+    try:
+        return ip_address(request.client.host).is_private
+    except ValueError:
+        return False
+
+
+async def run_check(context: Context, plugin: str, name: str, check: Any, critical: bool) -> dict[str, Any]:
+    """One check with a time-out; what it raises is its result."""
+    started = time.perf_counter()
+    detail: str | None = None
+    status = "ok"
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            detail = await check(context)
+    except TimeoutError:
+        status, detail = "down" if critical else "degraded", "no answer in time"
+    except Exception as error:  # noqa: BLE001 — whatever a check raises is what it found
+        status, detail = "down" if critical else "degraded", str(error) or type(error).__name__
+    found = {"plugin": plugin, "name": name, "status": status, "ms": round((time.perf_counter() - started) * 1000, 1)}
+    return found if detail is None else {**found, "detail": detail}
+
+
+async def check_database(context: Context) -> None:
+    """A round trip."""
+    await context.database.read("SELECT 1", [])
+
+
+async def check_redis(context: Context) -> None:
+    """A round trip."""
+    if not await context.redis.ping():
+        raise RuntimeError("Redis does not answer.")
+
+
+async def check_deliveries(context: Context) -> None:
+    """Work moves on, and nothing has been given up."""
+    overdue = (await context.database.read(OVERDUE, []))[0][0]
+    dead = (await context.database.read(DEAD, []))[0][0]
+    if overdue:
+        raise RuntimeError(f"{overdue} deliveries are overdue; check the relay and the workers.")
+    if dead:
+        raise RuntimeError(f"{dead} deliveries are dead; see core_delivery.last_error.")
+
+
+async def health_report(context: Context) -> dict[str, Any]:
+    """All checks, in parallel."""
+    checks = [
+        ("core", "database", check_database, True),
+        ("core", "redis", check_redis, False),
+        ("core", "deliveries", check_deliveries, False),
+        *((plugin, one.name, one.function, one.critical) for plugin, one in context.platform.health_checks),
+    ]
+    results = await asyncio.gather(*(run_check(context, *check) for check in checks))
+    statuses = {result["status"] for result in results}
+    status = "down" if "down" in statuses else "degraded" if "degraded" in statuses else "ok"
+    return {
+        "status": status,
+        "checks": list(results),
+        "system": {
+            "cpu_percent": psutil.cpu_percent(interval=None),
+            "load": list(os.getloadavg()),
+            "memory_percent": psutil.virtual_memory().percent,
+            "uptime_s": round(time.time() - psutil.Process().create_time(), 1),
+        },
+    }
+
+
+def router() -> Router:
+    """The core's own routes for operators."""
+    routes = Router()
+    known: list[KnownHealth] = []
+    lock = asyncio.Lock()
+
+    @routes.get("/health", response_model=HealthRead, dependencies=[public("load balancers have no account")])
+    async def health(request: Request) -> Response:
+        """How the system is: 200 `ok` or `degraded`, 503 `down`."""
+        async with lock:
+            if not known or known[0].at < time.monotonic() - CACHED_SECONDS:
+                known[:] = [KnownHealth(time.monotonic(), await health_report(request.app.state.context))]
+        report = known[0].report
+        status = 503 if report["status"] == "down" else 200
+        return JsonBytes(report if is_operator(request) else {"status": report["status"]}, status)
+
+    @routes.get("/health/live", response_model=HealthRead, dependencies=[public("an orchestrator has no account")])
+    async def live() -> Response:
+        """The process answers; nothing else is touched."""
+        return JsonBytes({"status": "ok"})
+
+    @routes.get("/health/ready", response_model=HealthRead, dependencies=[public("an orchestrator has no account")])
+    async def ready(request: Request) -> Response:
+        """Ready for requests: the database answers, and every migration has run."""
+        context: Context = request.app.state.context
+        context.database.refuse_while_away()
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            behind = [position.lineage for position in await positions(context.platform) if not position.at_head]
+        if behind:
+            raise Unavailable(
+                f"Migrations are missing for {', '.join(behind)}; run `lms db upgrade`.", "not_migrated", 10
+            )
+        return JsonBytes({"status": "ok"})
+
+    @routes.get("/metrics", dependencies=[public("Prometheus has no account; see is_operator")])
+    async def metrics(request: Request) -> Response:
+        """Prometheus text."""
+        if not is_operator(request):
+            raise Forbidden("Metrics are for operators: send the token, or ask from an internal address.")
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    @routes.get(
+        "/plugins",
+        name="list_plugins",
+        response_model=Page[PluginRead],
+        dependencies=[signed_in("which plugins there are is no secret among users")],
+    )
+    async def list_plugins(uow: Uow, params: PageParams) -> Response:
+        """The enabled plugins, by name."""
+        secret = uow.context.platform.derived_key("cursor")
+        after = open_cursor(secret, "plugins", params.cursor, [str])[0] if params.cursor else ""
+        plugins = sorted(uow.context.platform.plugins, key=lambda plugin: plugin.name)
+        rest = [plugin for plugin in plugins if plugin.name > after]
+        shown = rest[: params.limit]
+        items = [
+            {
+                "name": plugin.name,
+                "version": plugin.info.version,
+                "summary": plugin.info.summary,
+                "requires": list(plugin.info.requires),
+                "permissions": [permission.name for permission in plugin.permissions],
+            }
+            for plugin in shown
+        ]
+        more = len(rest) > len(shown)
+        return JsonBytes(
+            {"items": items, "next_cursor": seal_cursor(secret, "plugins", [shown[-1].name]) if more else None}
+        )
+
+    return routes

@@ -1,0 +1,144 @@
+"""The relay: sends due deliveries to the workers through the broker, and again when nothing came of it.
+
+It holds no state: who is due, who is in flight and until when stands in PostgreSQL. Any number of relays may run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID, uuid4
+
+import asyncpg
+import redis.asyncio
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from lms_core.errors import Unavailable
+from lms_core.outbox import CHANNEL
+from lms_core.uow import Context
+
+log = structlog.get_logger("lms.relay")
+
+LEASE_SECONDS = 30
+LEASE_LIMIT_SECONDS = 900
+WINDOW = 500
+BATCH = 100
+IDLE_SECONDS = 1.0
+MARKER = "lms:broker-marker"
+
+CLAIM = text(
+    """
+    UPDATE core_delivery SET in_flight = true,
+        next_attempt_at = now() + make_interval(secs => least(:lease * 2 ^ attempts, :limit))
+    WHERE id IN (
+        SELECT id FROM core_delivery
+        WHERE done_at IS NULL AND dead_at IS NULL AND next_attempt_at <= now()
+        ORDER BY next_attempt_at, id LIMIT least(:batch, :window - (
+            SELECT count(*) FROM core_delivery
+            WHERE done_at IS NULL AND dead_at IS NULL AND in_flight AND next_attempt_at > now()
+        )) FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+    """
+)
+RELEASE = text(
+    "UPDATE core_delivery SET in_flight = false, next_attempt_at = now() "
+    "WHERE done_at IS NULL AND dead_at IS NULL AND in_flight AND next_attempt_at > now() AND (:all OR id = ANY(:ids))"
+)
+
+
+class Sender(Protocol):
+    """How a delivery reaches a worker."""
+
+    def __call__(self, delivery_ids: Sequence[UUID]) -> None:
+        """Publish; blocks for a bounded time and raises when the broker does not take it."""
+
+
+class Relay:
+    """One relay, until it is cancelled."""
+
+    def __init__(self, context: Context, send: Sender) -> None:
+        self.context, self.send = context, send
+        self.woken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Claim and send, woken by NOTIFY and once a second; goes on when engines come and go."""
+        listening = asyncio.create_task(self.listen())
+        try:
+            while True:
+                try:
+                    sent = await self.pass_once()
+                except (
+                    DBAPIError,
+                    asyncpg.PostgresError,
+                    asyncpg.InterfaceError,
+                    redis.RedisError,
+                    OSError,
+                    Unavailable,
+                    TimeoutError,
+                ) as error:
+                    log.warning("relay has to wait", reason=repr(error))
+                    await asyncio.sleep(IDLE_SECONDS)
+                    continue
+                if sent == 0:
+                    await self.wait()
+        finally:
+            listening.cancel()
+
+    async def pass_once(self) -> int:
+        """One claim and send; how many were sent."""
+        await self.notice_broker_loss()
+        async with self.context.unit_of_work() as uow:
+            ids = list((await uow.session.execute(CLAIM, self.limits())).scalars())
+        if not ids:
+            return 0
+        try:
+            await asyncio.to_thread(self.send, ids)
+        except Exception:
+            # Not sent, so due at once again: the lease would only make them wait.
+            async with self.context.unit_of_work() as uow:
+                await uow.session.execute(RELEASE, {"all": False, "ids": ids})
+            raise
+        return len(ids)
+
+    def limits(self) -> dict[str, int]:
+        """The parameters of a claim."""
+        return {"lease": LEASE_SECONDS, "limit": LEASE_LIMIT_SECONDS, "batch": BATCH, "window": WINDOW}
+
+    async def notice_broker_loss(self) -> None:
+        """When the broker has lost its memory, what was in flight is lost too: end every lease."""
+        if await self.context.redis.get(MARKER) is not None:
+            return
+        async with self.context.unit_of_work() as uow:
+            await uow.session.execute(RELEASE, {"all": True, "ids": []})
+        await self.context.redis.set(MARKER, uuid4().hex)
+        log.info("the broker is new or has lost its memory; all leases ended")
+
+    async def wait(self) -> None:
+        """Until something was stored, or a second has passed."""
+        try:
+            await asyncio.wait_for(self.woken.wait(), IDLE_SECONDS)
+        except TimeoutError:
+            return
+        finally:
+            self.woken.clear()
+
+    async def listen(self) -> None:
+        """Be woken when an event is stored."""
+        while True:
+            connection: asyncpg.Connection | None = None
+            try:
+                connection = await asyncpg.connect(self.context.settings.database_url, timeout=IDLE_SECONDS)
+                await connection.add_listener(CHANNEL, lambda *_: self.woken.set())
+                while not connection.is_closed():
+                    await asyncio.sleep(IDLE_SECONDS)
+                    await connection.fetchval("SELECT 1", timeout=2 * IDLE_SECONDS)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("relay does not hear the database", reason=repr(error))
+                await asyncio.sleep(IDLE_SECONDS)
+            finally:
+                if connection is not None:
+                    connection.terminate()

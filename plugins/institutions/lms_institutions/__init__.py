@@ -1,0 +1,1 @@
+"""The tree of districts, schools and departments."""

@@ -1,0 +1,24 @@
+"""What other plugins may ask of institutions, and what institutions tell them."""
+
+from abc import ABC, abstractmethod
+from uuid import UUID
+
+from lms_core.sdk import Event, UnitOfWork
+
+INSTITUTION = "institutions.institution"
+"""The kind, for cascades and role sources."""
+
+
+class InstitutionTree(ABC):
+    """Questions about the tree."""
+
+    @abstractmethod
+    async def may_know(self, uow: UnitOfWork, institution_id: UUID) -> bool:
+        """Whether the actor may know a live institution."""
+
+
+class InstitutionCreated(Event, name="institutions.institution_created.v1"):
+    """An institution came to be."""
+
+    institution_id: UUID
+    parent_id: UUID | None

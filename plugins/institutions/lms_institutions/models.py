@@ -1,0 +1,19 @@
+"""The table of institutions."""
+
+from uuid import UUID
+
+from lms_core.sdk import Field, Table
+
+
+class Institution(Table, table=True):
+    """A district, a school or a department: a node of a tree; a role held here holds for all below."""
+
+    __tablename__ = "institutions_institution"
+    label_column = "name"
+    natural_key = ("parent_id", "slug")
+    restore_permission = "institutions.edit"
+
+    parent_id: UUID | None = Field(default=None, foreign_key="institutions_institution.id")
+    name: str = Field(max_length=300)
+    slug: str = Field(max_length=100)
+    timezone: str = Field(max_length=64)

@@ -1,0 +1,75 @@
+"""What other plugins may ask of users and provide to them, and what users tells them."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from lms_core.sdk import Event, UnitOfWork
+
+USER = "users.user"
+"""The kind, for cascades."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user, as other plugins see them."""
+
+    id: UUID
+    email: str
+    full_name: str
+    is_active: bool
+
+
+class UserDirectory(ABC):
+    """Questions about users."""
+
+    @abstractmethod
+    async def find(self, uow: UnitOfWork, user_id: UUID) -> Person | None:
+        """A live user, active or not."""
+
+    @abstractmethod
+    async def find_by_email(self, uow: UnitOfWork, email: str) -> Person | None:
+        """A live user by their address, whatever its case or Unicode form."""
+
+    @abstractmethod
+    async def may_sign_in(self, uow: UnitOfWork, user_id: UUID) -> bool:
+        """Whether the user lives and is active; one statement on the read pool."""
+
+    @abstractmethod
+    async def has_super_admin(self, uow: UnitOfWork) -> bool:
+        """Whether any live and active super admin exists."""
+
+    @abstractmethod
+    async def create_super_admin(self, uow: UnitOfWork, email: str, full_name: str) -> UUID:
+        """The first super admin, or one more; an existing user with the address gets the role."""
+
+
+class Passwords(ABC):
+    """Provided by whoever keeps passwords (the auth plugin)."""
+
+    @abstractmethod
+    async def set_password(self, uow: UnitOfWork, user_id: UUID, email: str, password: str) -> None:
+        """Give a user a password. Raises Invalid when it is too weak."""
+
+
+class UserCreated(Event, name="users.user_created.v1"):
+    """A user came to be."""
+
+    user_id: UUID
+
+
+class UserDisabled(Event, name="users.user_disabled.v1"):
+    """A user may not sign in any more; their sessions are to end."""
+
+    user_id: UUID
+
+
+class RoleGranted(Event, name="users.role_granted.v1"):
+    """A user got a role."""
+
+    grant_id: UUID
+    user_id: UUID
+    role: str
+    institution_id: UUID | None
+    expires_at: datetime | None

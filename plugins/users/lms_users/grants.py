@@ -1,0 +1,138 @@
+"""Who may grant what: nobody gives what is not below their own role, nor outside of where they hold it."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from fastapi import Response
+from lms_core.sdk import (
+    SUPER_ADMIN,
+    Conflict,
+    Forbidden,
+    HeldRole,
+    Listing,
+    NotFound,
+    Point,
+    StateConflict,
+    UnitOfWork,
+    alive,
+    delete,
+)
+from lms_institutions.contracts import INSTITUTION, InstitutionTree
+from sqlalchemy import bindparam, func
+from sqlmodel import col, or_, select
+
+from lms_users.contracts import USER, RoleGranted
+from lms_users.models import Grant, User
+from lms_users.schemas import GrantRead, RoleGrant
+
+RANKS = {"student": 0, "teacher": 1, "principal": 2, SUPER_ADMIN: 3}
+GRANTS = Listing(Grant, GrantRead, filters={"user_id": col(Grant.user_id) == bindparam("user_id")})
+GRANT = Point(Grant, GrantRead)
+
+
+def may_give(roles: Iterable[HeldRole], role: str, institution_id: UUID | None) -> bool:
+    """Whether somebody with these roles may give (or take) this one.
+
+    A super admin may give every role, their own too: somebody must be able to name the next one.
+    """
+    for held in roles:
+        if held.role == SUPER_ADMIN and held.object_id is None:
+            return True
+        at_place = held.source == "users.grants" and held.object_id == institution_id and institution_id is not None
+        if at_place and held.role == "principal" and RANKS[held.role] > RANKS[role]:
+            return True
+    return False
+
+
+async def refuse_unless_may_give(uow: UnitOfWork, role: str, institution_id: UUID | None) -> None:
+    """403 when the actor may know the institution, 404 when not."""
+    if uow.access.system or may_give(uow.access.roles, role, institution_id):
+        return
+    if institution_id is not None and not await uow.use(InstitutionTree).may_know(uow, institution_id):
+        raise NotFound(INSTITUTION, institution_id)
+    raise Forbidden(f"You may not give or take the role {role} there: it must be below your own, where you hold it.")
+
+
+async def refuse_unless_above(uow: UnitOfWork, user_id: UUID) -> None:
+    """403 unless the actor could have given every role that this user holds."""
+    if uow.access.everywhere:
+        return
+    held = select(Grant.role, Grant.institution_id).where(Grant.user_id == user_id, col(Grant.is_deleted).is_(False))
+    for role, institution_id in (await uow.session.execute(held)).all():
+        if not may_give(uow.access.roles, role, institution_id):
+            raise Forbidden("This user holds a role that is not below yours, or outside of where you hold yours.")
+
+
+async def grant(uow: UnitOfWork, user_id: UUID, data: RoleGrant) -> Grant:
+    """Give a user a role."""
+    await refuse_unless_may_give(uow, data.role, data.institution_id)
+    if data.institution_id is not None:
+        await uow.hold(INSTITUTION, data.institution_id)
+    await uow.hold(USER, user_id)
+    given = Grant(user_id=user_id, granted_by=uow.access.actor_id, **data.model_dump())
+    await uow.add(given)
+    uow.emit(
+        RoleGranted(
+            grant_id=given.id,
+            user_id=user_id,
+            role=given.role,
+            institution_id=given.institution_id,
+            expires_at=given.expires_at,
+        )
+    )
+    uow.announce(f"user:{user_id}")
+    return given
+
+
+async def give(uow: UnitOfWork, user_id: UUID, data: RoleGrant) -> Response:
+    """Give a role through HTTP."""
+    await uow.require("users.grant", User, user_id)
+    return await GRANT.after_write(uow, (await grant(uow, user_id, data)).id, 201)
+
+
+async def take(uow: UnitOfWork, user_id: UUID, grant_id: UUID, if_match: str | None) -> Response:
+    """Take a role away; it can be restored."""
+    found = select(Grant).where(Grant.id == grant_id, Grant.user_id == user_id, alive(Grant))
+    given = (await uow.session.execute(found)).scalar_one_or_none()
+    if given is None:
+        raise NotFound("users.grant", grant_id)
+    await uow.require("users.grant", User, user_id)
+    await refuse_unless_may_give(uow, given.role, given.institution_id)
+    if given.role == SUPER_ADMIN:
+        await refuse_last_super_admin(uow, without=user_id)
+    uow.announce(f"user:{user_id}")
+    return await delete(uow, Grant, grant_id, if_match)
+
+
+async def refuse_last_super_admin(uow: UnitOfWork, without: UUID) -> None:
+    """409 when nobody but this user could still administer the system; two such changes wait for each other."""
+    held = (
+        select(Grant.user_id)
+        .where(
+            Grant.role == SUPER_ADMIN,
+            col(Grant.is_deleted).is_(False),
+            or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()),
+        )
+        .order_by(col(Grant.id))
+        .with_for_update()
+    )
+    holders = set((await uow.session.execute(held)).scalars())
+    if without not in holders:
+        return
+    others = select(User.id).where(
+        col(User.id).in_(holders - {without}), col(User.is_active).is_(True), col(User.is_deleted).is_(False)
+    )
+    if (await uow.session.execute(others.limit(1))).first() is None:
+        raise StateConflict("last_super_admin", "This is the last super admin; name another one first.")
+
+
+async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> list[Conflict]:
+    """A restore brings back no role that the actor could not give."""
+    if uow.access.everywhere:
+        return []
+    found = select(Grant.id, Grant.role, Grant.institution_id).where(col(Grant.id).in_(ids))
+    return [
+        Conflict("users.grant", id, "grant_not_allowed", f"You may not give the role {role} there.")
+        for id, role, institution_id in (await uow.session.execute(found)).all()
+        if not may_give(uow.access.roles, role, institution_id)
+    ]

@@ -1,0 +1,39 @@
+"""The tables of users and of what they are granted."""
+
+from datetime import datetime
+from uuid import UUID
+
+from lms_core.sdk import Field, Table
+from sqlalchemy import CheckConstraint, DateTime
+
+
+class User(Table, table=True):
+    """A person. `email_key` is the address in one form, so that it is unique whatever its case."""
+
+    __tablename__ = "users_user"
+    label_column = "full_name"
+    natural_key = ("email_key",)
+    restore_permission = "users.delete"
+
+    email: str = Field(max_length=320)
+    email_key: str = Field(max_length=640)
+    full_name: str = Field(max_length=300)
+    is_active: bool = True
+
+
+class Grant(Table, table=True):
+    """A role that a user holds at an institution, or everywhere (a super admin)."""
+
+    __tablename__ = "users_grant"
+    __table_args__ = (
+        CheckConstraint("(institution_id IS NULL) = (role = 'super_admin')", name="ck_users_grant_institution"),
+    )
+    label_column = "role"
+    natural_key = ("user_id", "role", "institution_id")
+    restore_permission = "users.grant"
+
+    user_id: UUID = Field(foreign_key="users_user.id")
+    role: str = Field(max_length=40)
+    institution_id: UUID | None = Field(default=None, foreign_key="institutions_institution.id")
+    expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    granted_by: UUID | None = None

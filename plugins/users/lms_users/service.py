@@ -1,0 +1,171 @@
+"""The rules for users."""
+
+from uuid import UUID
+
+from fastapi import Response
+from lms_core.sdk import (
+    SUPER_ADMIN,
+    Forbidden,
+    Invalid,
+    JsonBytes,
+    Listing,
+    NotFound,
+    Point,
+    Read,
+    UnitOfWork,
+    Unavailable,
+    alive,
+    delete,
+)
+from sqlalchemy import Uuid, bindparam, func
+from sqlmodel import col, or_, select
+
+from lms_users import grants
+from lms_users.contracts import Passwords, Person, UserCreated, UserDirectory, UserDisabled
+from lms_users.emails import email_key
+from lms_users.models import Grant, User
+from lms_users.schemas import RoleGrant, UserCreate, UserRead, UserUpdate
+
+USERS = Listing(
+    User,
+    UserRead,
+    filters={
+        "email_key": col(User.email_key) == bindparam("email_key"),
+        "institution_id": col(User.id).in_(
+            select(Grant.user_id).where(
+                Grant.institution_id == bindparam("institution_id"), col(Grant.is_deleted).is_(False)
+            )
+        ),
+    },
+)
+USER_POINT = Point(User, UserRead)
+MAY_SIGN_IN = Read(
+    select(User.id).where(
+        User.id == bindparam("user_id", type_=Uuid()), col(User.is_active).is_(True), col(User.is_deleted).is_(False)
+    )
+)
+
+
+async def create(uow: UnitOfWork, data: UserCreate) -> Response:
+    """Add a user with their first roles and, where the auth plugin is on, a password."""
+    if not data.roles and not uow.access.everywhere:
+        raise Invalid(
+            "roles_required", "Give the user a role at one of your institutions, or you could not see them.", ("body", "roles")
+        )
+    user = User(email=data.email, email_key=email_key(data.email), full_name=data.full_name)
+    await uow.add(user)
+    for role in data.roles:
+        await grants.grant(uow, user.id, role)
+    if data.password is not None:
+        passwords = uow.use_if_enabled(Passwords)  # type: ignore[type-abstract]
+        if passwords is None:
+            raise Unavailable("No enabled plugin keeps passwords; leave the password out.", "passwords_unavailable")
+        await passwords.set_password(uow, user.id, user.email, data.password)
+    uow.emit(UserCreated(user_id=user.id))
+    return await USER_POINT.after_write(uow, user.id, 201)
+
+
+async def me(uow: UnitOfWork) -> Response:
+    """The caller, with what they hold."""
+    row = (await uow.session.execute(select(User).where(User.id == uow.actor_id))).scalar_one()
+    rules = uow.context.platform.rules
+    return JsonBytes(
+        {
+            **UserRead.model_validate(row, from_attributes=True).model_dump(),
+            "roles": [
+                {
+                    "source": held.source,
+                    "kind": held.kind,
+                    "object_id": held.object_id,
+                    "role": held.role,
+                    "grant_id": held.grant_id,
+                }
+                for held in uow.access.roles
+            ],
+            "permissions": sorted(name for name in rules.permissions if uow.access.holds_anywhere(name)),
+        }
+    )
+
+
+async def update(uow: UnitOfWork, id: UUID, data: UserUpdate, if_match: str | None) -> Response:
+    """Change what is given; of themselves users change the name, the rest is for those above them."""
+    changes = data.model_dump(exclude_unset=True, exclude_none=True)
+    if id == uow.access.actor_id and not uow.access.everywhere:
+        if set(changes) - {"full_name"}:
+            raise Forbidden("Of yourself you can change full_name only; ask your school for the rest.")
+    else:
+        await uow.require("users.edit", User, id)
+        await grants.refuse_unless_above(uow, id)
+    user = await uow.lock(User, id, if_match)
+    if changes.get("is_active") is False and user.is_active:
+        await grants.refuse_last_super_admin(uow, without=id)
+        uow.emit(UserDisabled(user_id=id))
+    if "email" in changes:
+        changes["email_key"] = email_key(changes["email"])
+    user.sqlmodel_update(changes)
+    await uow.flush()
+    uow.announce(f"user:{id}")
+    return await USER_POINT.after_write(uow, id)
+
+
+async def remove(uow: UnitOfWork, id: UUID, if_match: str | None) -> Response:
+    """Delete a user with their roles and enrollments."""
+    await uow.require("users.delete", User, id)
+    await grants.refuse_unless_above(uow, id)
+    await grants.refuse_last_super_admin(uow, without=id)
+    return await delete(uow, User, id, if_match)
+
+
+class Directory(UserDirectory):
+    """Answers other plugins' questions."""
+
+    async def find(self, uow: UnitOfWork, user_id: UUID) -> Person | None:
+        """A live user."""
+        return await self._one(uow, User.id == user_id)
+
+    async def find_by_email(self, uow: UnitOfWork, email: str) -> Person | None:
+        """A live user by address."""
+        return await self._one(uow, User.email_key == email_key(email))
+
+    async def _one(self, uow: UnitOfWork, condition: object) -> Person | None:
+        statement = select(User).where(condition, alive(User))  # type: ignore[call-overload]
+        user = (await uow.session.execute(statement)).scalar_one_or_none()
+        return None if user is None else Person(user.id, user.email, user.full_name, user.is_active)
+
+    async def may_sign_in(self, uow: UnitOfWork, user_id: UUID) -> bool:
+        """Alive and active."""
+        return await MAY_SIGN_IN.one(uow.database, user_id=user_id) is not None
+
+    async def has_super_admin(self, uow: UnitOfWork) -> bool:
+        """Whether the system has somebody to administer it."""
+        statement = (
+            select(User.id)
+            .join(Grant, col(Grant.user_id) == col(User.id))
+            .where(
+                alive(User),
+                col(User.is_active).is_(True),
+                Grant.role == SUPER_ADMIN,
+                col(Grant.is_deleted).is_(False),
+                or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()),
+            )
+        )
+        return (await uow.session.execute(statement.limit(1))).first() is not None
+
+    async def create_super_admin(self, uow: UnitOfWork, email: str, full_name: str) -> UUID:
+        """By whoever sets the system up."""
+        known = await self.find_by_email(uow, email)
+        if known is None:
+            user = User(email=email, email_key=email_key(email), full_name=full_name)
+            await uow.add(user)
+            uow.emit(UserCreated(user_id=user.id))
+        user_id = user.id if known is None else known.id
+        await grants.grant(uow, user_id, RoleGrant(role=SUPER_ADMIN))
+        return user_id
+
+
+async def not_found_unless_known(uow: UnitOfWork, user_id: UUID) -> None:
+    """404 when the caller may not know the user."""
+    readable = uow.readable(User)
+    statement = select(User.id).where(User.id == user_id, alive(User), readable.write(User))
+    if (await uow.session.execute(statement, readable.parameters)).first() is None:
+        raise NotFound("users.user", user_id)
