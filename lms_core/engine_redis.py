@@ -13,7 +13,7 @@ ANSWER_SECONDS = 2.0
 
 
 class Redis(Engine):
-    """Valkey 9 with a password, on 127.0.0.1; every write is in the append-only file within a second."""
+    """Valkey 9 with a password, on 127.0.0.1; what was written survives its end."""
 
     name = "redis"
     title = "Valkey"
@@ -31,8 +31,8 @@ class Redis(Engine):
             "requirepass": self.folder.secret("redis_password"),
             "daemonize": "no",
             "save": '""',
-            "appendonly": "yes" if self.durable else "no",
-            "appendfsync": "everysec",
+            "appendonly": "yes",
+            "appendfsync": "everysec" if self.durable else "no",
             "maxmemory-policy": "noeviction",
         }
         write_private(home / "redis.conf", "".join(f"{key} {value}\n" for key, value in configuration.items()))

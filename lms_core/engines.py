@@ -35,7 +35,8 @@ class Running:
 class Engines:
     """The engines of one data folder, which stays locked until `stop`.
 
-    Ports and passwords are chosen once. `durable=False` is for tests: a power cut may then lose data. Use it from the
+    Ports and passwords are chosen once. `durable=False` is for tests: a power cut may then lose data, a killed engine
+    still loses nothing. Use it from the
     main thread; the engines are killed when the thread that started them ends, however it ends.
     Raises StartRefused when another process uses the folder.
     """
