@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, DateTime, Integer, String, Uuid, bindparam, inspect, true, tuple_
+from sqlalchemy import ColumnElement, DateTime, Integer, String, Uuid, and_, bindparam, inspect, true, tuple_
 from sqlmodel import select
 
 from lms_core.db import Read, Record
@@ -195,7 +195,10 @@ def next_link(request: Request, cursor: str) -> str:
 
 
 class Point:
-    """One row by its id, as clients see it."""
+    """One row by its id, as clients see it.
+
+    `where` may narrow it by parameters that `get` is given (the parent that the URL names, say).
+    """
 
     def __init__(
         self,
@@ -203,8 +206,10 @@ class Point:
         out: type[BaseModel],
         columns: Mapping[str, Any] | None = None,
         readable: Readable | None = None,
+        where: ColumnElement[bool] | None = None,
     ) -> None:
         self.listing = Listing(model, out, columns=columns, readable=readable)
+        self.where: ColumnElement[bool] = true() if where is None else where
         self.model, self.out = model, out
         self.reads: dict[Hashable, Read] = {}
 
@@ -214,14 +219,14 @@ class Point:
             self.model.id == bindparam("row_id", type_=Uuid()), alive(self.model), condition
         )
 
-    async def get(self, uow: UnitOfWork, id: UUID) -> Response:
+    async def get(self, uow: UnitOfWork, id: UUID, **values: Any) -> Response:
         """The row with its ETag, 304 when the caller has it already, NotFound when they may not know it."""
         readable = self.listing.readable(uow)
         if readable.never:
             raise NotFound(kind_name(self.model), id)
         if readable.shape not in self.reads:
-            self.reads[readable.shape] = Read(self.statement(readable.write(self.model)))
-        row = await self.reads[readable.shape].one(uow.database, **readable.parameters, row_id=id)
+            self.reads[readable.shape] = Read(self.statement(and_(self.where, readable.write(self.model))))
+        row = await self.reads[readable.shape].one(uow.database, **readable.parameters, row_id=id, **values)
         if row is None:
             raise NotFound(kind_name(self.model), id)
         return self.answer(dict(row))

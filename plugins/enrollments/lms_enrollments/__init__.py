@@ -1,0 +1,1 @@
+"""Who takes part in which course, and as what."""

@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from uuid import UUID
 
+from sqlalchemy import Select
+
 from lms_core.sdk import Event, UnitOfWork
 
 INSTITUTION = "institutions.institution"
@@ -15,6 +17,14 @@ class InstitutionTree(ABC):
     @abstractmethod
     async def may_know(self, uow: UnitOfWork, institution_id: UUID) -> bool:
         """Whether the actor may know a live institution."""
+
+    @abstractmethod
+    async def require(self, uow: UnitOfWork, permission: str, institution_id: UUID) -> None:
+        """Raise NotFound or Forbidden unless the actor has the permission at the institution."""
+
+    @abstractmethod
+    def and_above(self, institution_id: UUID) -> Select[tuple[UUID]]:
+        """A select of the ids of a live institution and all that it hangs under."""
 
 
 class InstitutionCreated(Event, name="institutions.institution_created.v1"):

@@ -1,7 +1,6 @@
 """The institutions plugin, as the core sees it."""
 
 from lms_core.sdk import Cascade, Permission, PluginInfo, Router, Service, Table, hookimpl
-
 from lms_institutions.contracts import INSTITUTION, InstitutionTree
 from lms_institutions.models import Institution
 from lms_institutions.router import router
@@ -29,7 +28,9 @@ def lms_permissions() -> list[Permission]:
     return [
         Permission("institutions.read", "Read an institution that one belongs to", roles=everyone),
         Permission("institutions.create", "Add an institution below one's own", roles=("principal",)),
-        Permission("institutions.edit", "Change, delete and restore institutions below one's own", roles=("principal",)),
+        Permission(
+            "institutions.edit", "Change, delete and restore institutions below one's own", roles=("principal",)
+        ),
     ]
 
 

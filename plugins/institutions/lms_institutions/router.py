@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Query, Response
+
 from lms_core.sdk import (
     DeletionRead,
     IfMatch,
@@ -17,7 +18,6 @@ from lms_core.sdk import (
     requires,
     restore,
 )
-
 from lms_institutions import service
 from lms_institutions.models import Institution
 from lms_institutions.schemas import InstitutionCreate, InstitutionRead, InstitutionUpdate
@@ -39,7 +39,9 @@ async def create(uow: Uow, data: InstitutionCreate) -> Response:
 
 @router.get("", name="list", response_model=Page[InstitutionRead], dependencies=[reads("institutions.read")])
 async def list_institutions(
-    uow: Uow, params: PageParams, parent_id: Annotated[UUID | None, Query(description="Only those right below it")] = None
+    uow: Uow,
+    params: PageParams,
+    parent_id: Annotated[UUID | None, Query(description="Only those right below it")] = None,
 ) -> Response:
     """The institutions that you belong to, newest first."""
     return await service.INSTITUTIONS.page(uow, params, parent_id=parent_id)

@@ -5,8 +5,9 @@ from typing import Annotated
 from uuid import UUID
 from zoneinfo import available_timezones
 
-from lms_core.sdk import Field, Input, Name
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+from lms_core.sdk import Field, Input, Name
 
 
 def known_timezone(name: str) -> str:

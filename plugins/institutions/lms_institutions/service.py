@@ -3,10 +3,11 @@
 from uuid import UUID
 
 from fastapi import Response
-from lms_core.sdk import Forbidden, Listing, Point, UnitOfWork, alive, delete
-from sqlalchemy import bindparam
+from sqlalchemy import Select, bindparam
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
+from lms_core.sdk import Forbidden, Listing, Point, UnitOfWork, alive, delete
 from lms_institutions.contracts import INSTITUTION, InstitutionCreated, InstitutionTree
 from lms_institutions.models import Institution
 from lms_institutions.schemas import InstitutionCreate, InstitutionRead, InstitutionUpdate
@@ -70,3 +71,18 @@ class Tree(InstitutionTree):
             Institution.id == institution_id, alive(Institution), readable.write(Institution)
         )
         return (await uow.session.execute(statement, readable.parameters)).first() is not None
+
+    async def require(self, uow: UnitOfWork, permission: str, institution_id: UUID) -> None:
+        """The permission, held there or above."""
+        await uow.require(permission, Institution, institution_id)
+
+    def and_above(self, institution_id: UUID) -> Select[tuple[UUID]]:
+        """A recursive walk up."""
+        path = (
+            select(col(Institution.id), col(Institution.parent_id))
+            .where(Institution.id == institution_id, col(Institution.is_deleted).is_(False))
+            .cte("institutions_above", recursive=True)
+        )
+        above = aliased(Institution)
+        path = path.union(select(above.id, above.parent_id).where(above.id == path.c.parent_id))
+        return select(path.c.id)

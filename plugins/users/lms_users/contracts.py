@@ -1,6 +1,7 @@
 """What other plugins may ask of users and provide to them, and what users tells them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -35,6 +36,14 @@ class UserDirectory(ABC):
     @abstractmethod
     async def may_sign_in(self, uow: UnitOfWork, user_id: UUID) -> bool:
         """Whether the user lives and is active; one statement on the read pool."""
+
+    @abstractmethod
+    async def members_among(self, uow: UnitOfWork, user_ids: Sequence[UUID], institution_id: UUID) -> set[UUID]:
+        """Those of the users who live and whom the actor may bring into an institution.
+
+        They hold a role there or above; for a super admin, and the system, every live user counts. They stay alive
+        until the transaction ends.
+        """
 
     @abstractmethod
     async def has_super_admin(self, uow: UnitOfWork) -> bool:

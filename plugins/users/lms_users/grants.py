@@ -4,6 +4,10 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from fastapi import Response
+from lms_institutions.contracts import INSTITUTION, InstitutionTree
+from sqlalchemy import bindparam, func
+from sqlmodel import col, or_, select
+
 from lms_core.sdk import (
     SUPER_ADMIN,
     Conflict,
@@ -17,10 +21,6 @@ from lms_core.sdk import (
     alive,
     delete,
 )
-from lms_institutions.contracts import INSTITUTION, InstitutionTree
-from sqlalchemy import bindparam, func
-from sqlmodel import col, or_, select
-
 from lms_users.contracts import USER, RoleGranted
 from lms_users.models import Grant, User
 from lms_users.schemas import GrantRead, RoleGrant

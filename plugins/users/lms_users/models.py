@@ -3,8 +3,9 @@
 from datetime import datetime
 from uuid import UUID
 
-from lms_core.sdk import Field, Table
 from sqlalchemy import CheckConstraint, DateTime
+
+from lms_core.sdk import Field, Table
 
 
 class User(Table, table=True):

@@ -1,5 +1,9 @@
 """The users plugin, as the core sees it."""
 
+from lms_institutions.contracts import INSTITUTION
+from sqlalchemy import func
+from sqlmodel import col, or_, select
+
 from lms_core.sdk import (
     ACTOR_ID,
     Cascade,
@@ -13,10 +17,6 @@ from lms_core.sdk import (
     Table,
     hookimpl,
 )
-from lms_institutions.contracts import INSTITUTION
-from sqlalchemy import func
-from sqlmodel import col, or_, select
-
 from lms_users import grants
 from lms_users.contracts import USER, UserDirectory
 from lms_users.models import Grant, User

@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Query, Response
+
 from lms_core.sdk import (
     DeletionRead,
     IfMatch,
@@ -18,7 +19,6 @@ from lms_core.sdk import (
     restore,
     signed_in,
 )
-
 from lms_users import grants, service
 from lms_users.emails import email_key
 from lms_users.models import Grant, User

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from lms_core.sdk import Field, Input, Instant, Name
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
 
+from lms_core.sdk import Field, Input, Instant, Name
 from lms_users.emails import valid_email
 
 Role = Literal["student", "teacher", "principal", "super_admin"]

@@ -1,0 +1,74 @@
+"""What other plugins may ask of courses and provide to them, and what courses tells them."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from uuid import UUID
+
+from lms_core.sdk import Event, UnitOfWork
+
+COURSE = "courses.course"
+SECTION = "courses.section"
+"""The kinds, for cascades and role sources."""
+
+
+@dataclass(frozen=True)
+class CourseSummary:
+    """A live course, as other plugins see it. `capacity` None means that seats are not counted."""
+
+    id: UUID
+    institution_id: UUID
+    title: str
+    state: str
+    capacity: int | None
+    waitlist: bool
+
+
+class CourseCatalog(ABC):
+    """Questions about courses."""
+
+    @abstractmethod
+    async def find(self, uow: UnitOfWork, course_id: UUID) -> CourseSummary | None:
+        """A live course."""
+
+    @abstractmethod
+    async def institution_of(self, uow: UnitOfWork, course_id: UUID) -> UUID | None:
+        """The institution of a live course."""
+
+    @abstractmethod
+    async def lock(self, uow: UnitOfWork, course_id: UUID) -> CourseSummary:
+        """A live course, locked: whoever counts or changes its seats holds this. Raises NotFound."""
+
+    @abstractmethod
+    async def has_section(self, uow: UnitOfWork, course_id: UUID, section_id: UUID) -> bool:
+        """Whether the course has this live section, which then stays alive until the transaction ends."""
+
+
+class CourseParticipation(ABC):
+    """Provided by whoever keeps who takes part in courses (the enrollments plugin)."""
+
+    @abstractmethod
+    async def appoint_teacher(self, uow: UnitOfWork, course_id: UUID, user_id: UUID) -> None:
+        """Make a user a teacher of a new course."""
+
+    @abstractmethod
+    async def seats_changed(self, uow: UnitOfWork, course_id: UUID) -> None:
+        """The course's capacity or waitlist was changed, under its lock. Raises StateConflict when it is too small."""
+
+
+class CourseCreated(Event, name="courses.course_created.v1"):
+    """A course came to be, as a draft."""
+
+    course_id: UUID
+    institution_id: UUID
+
+
+class CoursePublished(Event, name="courses.course_published.v1"):
+    """Students can see the course now."""
+
+    course_id: UUID
+
+
+class CourseArchived(Event, name="courses.course_archived.v1"):
+    """The course is over."""
+
+    course_id: UUID

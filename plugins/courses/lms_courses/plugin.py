@@ -1,0 +1,64 @@
+"""The courses plugin, as the core sees it."""
+
+from lms_institutions.contracts import INSTITUTION
+from sqlalchemy.orm import aliased
+from sqlmodel import col, exists
+
+from lms_core.sdk import Cascade, Permission, PluginInfo, ReadRule, Router, Service, Table, hookimpl
+from lms_courses.contracts import COURSE, CourseCatalog
+from lms_courses.models import Course, Section
+from lms_courses.router import router
+from lms_courses.service import Catalog
+
+plugin = PluginInfo("courses", "Courses and their sections", requires=("institutions", "users"))
+
+PARENT = aliased(Course)
+IN_PUBLISHED_COURSE = exists().where(col(PARENT.id) == col(Section.course_id), col(PARENT.state) == "published")
+
+
+@hookimpl
+def lms_routes() -> list[Router]:
+    """`/courses`."""
+    return [router]
+
+
+@hookimpl
+def lms_models() -> list[type[Table]]:
+    """Two tables."""
+    return [Course, Section]
+
+
+@hookimpl
+def lms_permissions() -> list[Permission | ReadRule]:
+    """Members of an institution see what is published; whoever teaches a course or runs the institution sees all."""
+    members = ("student", "teacher")
+    staff = ("teacher", "assistant", "principal")
+    return [
+        Permission("courses.read", "See a published course", roles=("student", *staff), members=members),
+        Permission("courses.read_drafts", "See a course whatever its state", roles=staff),
+        Permission("courses.read_content", "See what is in a published course", roles=("student", *staff)),
+        Permission("courses.create", "Add a course", roles=("teacher", "principal")),
+        Permission("courses.edit", "Change, publish and archive a course", roles=("teacher", "principal")),
+        Permission("courses.edit_content", "Change what is in a course", roles=("teacher", "principal")),
+        Permission("courses.move", "Move a course to another institution", roles=("principal",)),
+        Permission("courses.delete", "Delete and restore a course", roles=("principal",)),
+        ReadRule(Course, "courses.read", where=col(Course.state) == "published"),
+        ReadRule(Course, "courses.read_drafts"),
+        ReadRule(Section, "courses.read_content", where=IN_PUBLISHED_COURSE),
+        ReadRule(Section, "courses.read_drafts"),
+    ]
+
+
+@hookimpl
+def lms_services() -> list[Service]:
+    """The catalog."""
+    return [Service(CourseCatalog, Catalog())]
+
+
+@hookimpl
+def lms_cascades() -> list[Cascade]:
+    """Courses hang under institutions, sections under courses."""
+    return [
+        Cascade(child=Course, column="institution_id", parent=INSTITUTION),
+        Cascade(child=Section, column="course_id", parent=COURSE),
+    ]

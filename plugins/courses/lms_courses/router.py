@@ -1,0 +1,161 @@
+"""The URLs of courses and their sections."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Response
+
+from lms_core.sdk import (
+    DeletionRead,
+    IfMatch,
+    Page,
+    PageParams,
+    RestorePreview,
+    RestoreRequest,
+    Router,
+    Uow,
+    reads,
+    requires,
+    restore,
+)
+from lms_core.sdk import delete as delete_row
+from lms_courses import sections, service
+from lms_courses.models import Course, Section
+from lms_courses.schemas import (
+    CourseCreate,
+    CourseRead,
+    CourseUpdate,
+    SectionCreate,
+    SectionRead,
+    SectionUpdate,
+    State,
+)
+
+router = Router()
+MAY_EDIT = requires("courses.edit", on="course", path="course_id")
+MAY_READ = requires("courses.read", on="course", path="course_id")
+MAY_EDIT_CONTENT = requires("courses.edit_content", on="course", path="course_id")
+PREVIEW = {200: {"model": RestorePreview}}
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=CourseRead,
+    dependencies=[requires("courses.create", on="institution", body="institution_id")],
+)
+async def create(uow: Uow, data: CourseCreate) -> Response:
+    """Add a course, as a draft; a teacher who creates one teaches it."""
+    return await service.create(uow, data)
+
+
+@router.get("", name="list", response_model=Page[CourseRead], dependencies=[reads("courses.read")])
+async def list_courses(
+    uow: Uow,
+    params: PageParams,
+    institution_id: UUID | None = None,
+    state: State | None = None,
+    q: Annotated[str | None, Query(min_length=1, max_length=200, description="In title or code")] = None,
+    mine: Annotated[bool, Query(description="Only courses that you take part in")] = False,
+) -> Response:
+    """The courses that you may see, newest first."""
+    return await service.COURSES.page(
+        uow,
+        params,
+        institution_id=institution_id,
+        state=state,
+        q=None if q is None else service.like_pattern(q),
+        mine=service.own_courses(uow) if mine else None,
+    )
+
+
+@router.get("/{course_id}", response_model=CourseRead, dependencies=[reads("courses.read")])
+async def get(uow: Uow, course_id: UUID) -> Response:
+    """One course."""
+    return await service.COURSE_POINT.get(uow, course_id)
+
+
+@router.patch("/{course_id}", response_model=CourseRead, dependencies=[MAY_EDIT])
+async def update(uow: Uow, course_id: UUID, data: CourseUpdate, if_match: IfMatch = None) -> Response:
+    """Change, publish, archive or move a course."""
+    return await service.update(uow, course_id, data, if_match)
+
+
+@router.delete(
+    "/{course_id}",
+    status_code=202,
+    response_model=DeletionRead,
+    dependencies=[requires("courses.delete", on="course", path="course_id")],
+)
+async def delete(uow: Uow, course_id: UUID, if_match: IfMatch = None) -> Response:
+    """Delete a course and all in it; it can be restored."""
+    return await delete_row(uow, Course, course_id, if_match)
+
+
+@router.post(
+    "/{course_id}/restore",
+    name="restore",
+    status_code=202,
+    response_model=DeletionRead,
+    responses=PREVIEW,
+    dependencies=[reads("courses.delete")],
+)
+async def restore_course(
+    uow: Uow, course_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
+) -> Response:
+    """Bring back exactly what one delete took."""
+    return await restore(uow, Course, course_id, request, dry_run)
+
+
+@router.post("/{course_id}/sections", status_code=201, response_model=SectionRead, dependencies=[MAY_EDIT_CONTENT])
+async def create_section(uow: Uow, course_id: UUID, data: SectionCreate) -> Response:
+    """Add a section."""
+    return await sections.create(uow, course_id, data)
+
+
+@router.get("/{course_id}/sections", response_model=Page[SectionRead], dependencies=[MAY_READ])
+async def list_sections(uow: Uow, course_id: UUID, params: PageParams) -> Response:
+    """The sections of a course, newest first."""
+    return await sections.SECTIONS.page(uow, params, course_id=course_id)
+
+
+@router.get(
+    "/{course_id}/sections/{section_id}", response_model=SectionRead, dependencies=[reads("courses.read_content")]
+)
+async def get_section(uow: Uow, course_id: UUID, section_id: UUID) -> Response:
+    """One section."""
+    return await sections.SECTION_POINT.get(uow, section_id, course_id=course_id)
+
+
+@router.patch("/{course_id}/sections/{section_id}", response_model=SectionRead, dependencies=[MAY_EDIT_CONTENT])
+async def update_section(
+    uow: Uow, course_id: UUID, section_id: UUID, data: SectionUpdate, if_match: IfMatch = None
+) -> Response:
+    """Change a section."""
+    return await sections.update(uow, course_id, section_id, data, if_match)
+
+
+@router.delete(
+    "/{course_id}/sections/{section_id}",
+    status_code=202,
+    response_model=DeletionRead,
+    dependencies=[MAY_EDIT_CONTENT],
+)
+async def delete_section(uow: Uow, course_id: UUID, section_id: UUID, if_match: IfMatch = None) -> Response:
+    """Delete a section; it can be restored."""
+    return await sections.remove(uow, course_id, section_id, if_match)
+
+
+@router.post(
+    "/{course_id}/sections/{section_id}/restore",
+    status_code=202,
+    response_model=DeletionRead,
+    responses=PREVIEW,
+    dependencies=[MAY_EDIT_CONTENT],
+)
+async def restore_section(
+    uow: Uow, course_id: UUID, section_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
+) -> Response:
+    """Bring back a section."""
+    await sections.refuse_unless_of_course(uow, course_id, section_id, living=False)
+    return await restore(uow, Section, section_id, request, dry_run)

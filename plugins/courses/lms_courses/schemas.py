@@ -1,0 +1,107 @@
+"""What clients send and get about courses and sections."""
+
+from datetime import date, datetime
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
+
+from lms_core.sdk import Description, Field, Input, Name
+
+State = Literal["draft", "published", "archived"]
+Code = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Capacity = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class CourseCreate(Input):
+    """A new course; it begins as a draft."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "institution_id": "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80",
+                "code": "BIO-101",
+                "title": "Biology",
+                "capacity": 30,
+                "waitlist": True,
+            }
+        }
+    )
+
+    institution_id: UUID
+    code: Code
+    title: Name
+    description: Description = ""
+    capacity: Capacity | None = Field(default=None, description="Seats for students; without it, as many as come")
+    waitlist: bool = False
+    starts_on: date | None = None
+    ends_on: date | None = None
+
+    @model_validator(mode="after")
+    def ends_after_start(self) -> Self:
+        """A course doesn't end before it starts."""
+        if self.starts_on is not None and self.ends_on is not None and self.ends_on < self.starts_on:
+            raise ValueError("ends_on is before starts_on")
+        return self
+
+
+class CourseUpdate(Input):
+    """What is to change."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"state": "published"}})
+
+    institution_id: UUID | None = None
+    code: Code | None = None
+    title: Name | None = None
+    description: Description | None = None
+    state: State | None = None
+    capacity: Capacity | None = None
+    waitlist: bool | None = None
+    starts_on: date | None = None
+    ends_on: date | None = None
+
+
+class CourseRead(BaseModel):
+    """A course."""
+
+    id: UUID
+    institution_id: UUID
+    code: str
+    title: str
+    description: str
+    state: State
+    capacity: int | None
+    waitlist: bool
+    starts_on: date | None
+    ends_on: date | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class SectionCreate(Input):
+    """A new section of the course in the URL."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "Monday group", "capacity": 15}})
+
+    name: Name
+    capacity: Capacity | None = None
+
+
+class SectionUpdate(Input):
+    """What is to change."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "Tuesday group"}})
+
+    name: Name | None = None
+    capacity: Capacity | None = None
+
+
+class SectionRead(BaseModel):
+    """A section."""
+
+    id: UUID
+    course_id: UUID
+    name: str
+    capacity: int | None
+    created_at: datetime
+    updated_at: datetime

@@ -1,0 +1,49 @@
+"""The rules for sections."""
+
+from uuid import UUID
+
+from fastapi import Response
+from sqlalchemy import bindparam
+from sqlmodel import col, select
+
+from lms_core.sdk import Listing, NotFound, Point, UnitOfWork, alive, delete
+from lms_courses.contracts import COURSE, SECTION
+from lms_courses.models import Section
+from lms_courses.schemas import SectionCreate, SectionRead, SectionUpdate
+
+OF_COURSE = col(Section.course_id) == bindparam("course_id")
+SECTIONS = Listing(Section, SectionRead, filters={"course_id": OF_COURSE})
+SECTION_POINT = Point(Section, SectionRead, where=OF_COURSE)
+
+
+async def create(uow: UnitOfWork, course_id: UUID, data: SectionCreate) -> Response:
+    """Add a section to a course."""
+    await uow.hold(COURSE, course_id)
+    section = Section(course_id=course_id, **data.model_dump())
+    await uow.add(section)
+    return await SECTION_POINT.after_write(uow, section.id, 201)
+
+
+async def update(uow: UnitOfWork, course_id: UUID, id: UUID, data: SectionUpdate, if_match: str | None) -> Response:
+    """Change what is given."""
+    await refuse_unless_of_course(uow, course_id, id)
+    section = await uow.lock(Section, id, if_match)
+    given = data.model_dump(exclude_unset=True)
+    section.sqlmodel_update({name: value for name, value in given.items() if value is not None or name == "capacity"})
+    await uow.flush()
+    return await SECTION_POINT.after_write(uow, id)
+
+
+async def remove(uow: UnitOfWork, course_id: UUID, id: UUID, if_match: str | None) -> Response:
+    """Delete a section; its enrollments stay, and show none until it is restored."""
+    await refuse_unless_of_course(uow, course_id, id)
+    return await delete(uow, Section, id, if_match)
+
+
+async def refuse_unless_of_course(uow: UnitOfWork, course_id: UUID, id: UUID, living: bool = True) -> None:
+    """404 for a section of another course."""
+    statement = select(Section.id).where(Section.id == id, Section.course_id == course_id)
+    if living:
+        statement = statement.where(alive(Section))
+    if (await uow.session.execute(statement)).first() is None:
+        raise NotFound(SECTION, id)

@@ -1,0 +1,127 @@
+"""The rules for courses."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import Response
+from lms_institutions.contracts import INSTITUTION, InstitutionTree
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, or_
+from sqlmodel import col, select
+
+from lms_core.sdk import Invalid, Listing, NotFound, Point, UnitOfWork, alive
+from lms_courses.contracts import (
+    COURSE,
+    CourseArchived,
+    CourseCatalog,
+    CourseCreated,
+    CourseParticipation,
+    CoursePublished,
+    CourseSummary,
+)
+from lms_courses.models import Course, Section
+from lms_courses.schemas import CourseCreate, CourseRead, CourseUpdate
+
+COURSES = Listing(
+    Course,
+    CourseRead,
+    filters={
+        "institution_id": col(Course.institution_id) == bindparam("institution_id"),
+        "state": col(Course.state) == bindparam("state"),
+        "q": or_(
+            col(Course.title).icontains(bindparam("q"), autoescape=False),
+            col(Course.code).icontains(bindparam("q"), autoescape=False),
+        ),
+        "mine": col(Course.id) == any_(bindparam("mine", type_=ARRAY(Uuid()))),
+    },
+)
+COURSE_POINT = Point(Course, CourseRead)
+NULLABLE = ("capacity", "starts_on", "ends_on")
+
+
+def like_pattern(text: str) -> str:
+    """Text to look for, with what LIKE gives a meaning to taken literally."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def own_courses(uow: UnitOfWork) -> list[UUID]:
+    """The courses at which the caller holds a role."""
+    return [held.object_id for held in uow.access.roles if held.kind == COURSE and held.object_id is not None]
+
+
+async def create(uow: UnitOfWork, data: CourseCreate) -> Response:
+    """Add a draft; a teacher who creates a course teaches it."""
+    await uow.hold(INSTITUTION, data.institution_id)
+    course = Course(**data.model_dump())
+    await uow.add(course)
+    participation = uow.use_if_enabled(CourseParticipation)  # type: ignore[type-abstract]
+    runs_institution = await uow.can("courses.edit", Course, course.id)
+    if participation is not None and not runs_institution:
+        await participation.appoint_teacher(uow, course.id, uow.actor_id)
+    uow.emit(CourseCreated(course_id=course.id, institution_id=course.institution_id))
+    return await COURSE_POINT.after_write(uow, course.id, 201)
+
+
+async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | None) -> Response:
+    """Change what is given: null clears what may be empty, and means nothing elsewhere."""
+    given = data.model_dump(exclude_unset=True)
+    changes = {name: value for name, value in given.items() if value is not None or name in NULLABLE}
+    if "institution_id" in changes:
+        await check_move(uow, id, changes["institution_id"])
+    course = await uow.lock(Course, id, if_match)
+    before = course.state
+    course.sqlmodel_update(changes)
+    if course.starts_on is not None and course.ends_on is not None and course.ends_on < course.starts_on:
+        raise Invalid("ends_before_start", "ends_on is before starts_on; correct one of them.", ("body", "ends_on"))
+    await uow.flush()
+    if {"capacity", "waitlist"} & set(changes):
+        participation = uow.use_if_enabled(CourseParticipation)  # type: ignore[type-abstract]
+        if participation is not None:
+            await participation.seats_changed(uow, id)
+    if course.state != before and course.state == "published":
+        uow.emit(CoursePublished(course_id=id))
+    if course.state != before and course.state == "archived":
+        uow.emit(CourseArchived(course_id=id))
+    return await COURSE_POINT.after_write(uow, id)
+
+
+async def check_move(uow: UnitOfWork, id: UUID, institution_id: UUID) -> None:
+    """Moving a course needs the permission where it is and where it goes."""
+    if not await uow.use(InstitutionTree).may_know(uow, institution_id):  # type: ignore[type-abstract]
+        raise NotFound(INSTITUTION, institution_id)
+    await uow.require("courses.move", Course, id)
+    await uow.use(InstitutionTree).require(uow, "courses.move", institution_id)  # type: ignore[type-abstract]
+    await uow.hold(INSTITUTION, institution_id)
+
+
+class Catalog(CourseCatalog):
+    """Answers other plugins' questions."""
+
+    async def find(self, uow: UnitOfWork, course_id: UUID) -> CourseSummary | None:
+        """A live course."""
+        statement = select(Course).where(Course.id == course_id, alive(Course))
+        course = (await uow.session.execute(statement)).scalar_one_or_none()
+        return None if course is None else summary(course)
+
+    async def institution_of(self, uow: UnitOfWork, course_id: UUID) -> UUID | None:
+        """Where a live course belongs."""
+        statement: Any = select(Course.institution_id).where(Course.id == course_id, alive(Course))
+        found: UUID | None = (await uow.session.execute(statement)).scalar_one_or_none()
+        return found
+
+    async def lock(self, uow: UnitOfWork, course_id: UUID) -> CourseSummary:
+        """The course, for whoever changes its seats."""
+        return summary(await uow.lock(Course, course_id))
+
+    async def has_section(self, uow: UnitOfWork, course_id: UUID, section_id: UUID) -> bool:
+        """Whether the section is the course's, and lives."""
+        statement = (
+            select(Section.id)
+            .where(Section.id == section_id, Section.course_id == course_id, col(Section.is_deleted).is_(False))
+            .with_for_update(read=True)
+        )
+        return (await uow.session.execute(statement)).first() is not None
+
+
+def summary(course: Course) -> CourseSummary:
+    """What other plugins see."""
+    return CourseSummary(course.id, course.institution_id, course.title, course.state, course.capacity, course.waitlist)

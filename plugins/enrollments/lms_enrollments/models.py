@@ -1,0 +1,38 @@
+"""The table of enrollments."""
+
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, text
+
+from lms_core.sdk import Field, Table
+
+STANDING = "state IN ('active', 'waitlisted')"
+
+
+class Enrollment(Table, table=True):
+    """A user's part in a course. `waiting_number` orders those who wait: lower came first."""
+
+    __tablename__ = "enrollments_enrollment"
+    __table_args__ = (
+        CheckConstraint(
+            "(state = 'waitlisted') = (waiting_number IS NOT NULL)", name="ck_enrollments_enrollment_waiting"
+        ),
+        Index(
+            "ix_enrollments_enrollment_seats",
+            "course_id",
+            "state",
+            "waiting_number",
+            postgresql_where=text("NOT is_deleted AND role = 'student'"),
+        ),
+    )
+    label_column = "role"
+    natural_key = ("course_id", "user_id", "role")
+    natural_key_condition = STANDING
+    restore_permission = "enrollments.delete"
+
+    course_id: UUID = Field(foreign_key="courses_course.id")
+    user_id: UUID = Field(foreign_key="users_user.id")
+    role: str = Field(max_length=20)
+    state: str = Field(max_length=20)
+    section_id: UUID | None = Field(default=None, foreign_key="courses_section.id", index=True)
+    waiting_number: int | None = Field(default=None, sa_type=BigInteger)

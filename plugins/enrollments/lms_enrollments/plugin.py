@@ -1,0 +1,88 @@
+"""The enrollments plugin, as the core sees it."""
+
+from lms_courses.contracts import COURSE, CourseParticipation
+from lms_users.contracts import USER
+from sqlalchemy import DateTime, cast, null
+from sqlmodel import col, select
+
+from lms_core.sdk import (
+    ACTOR_ID,
+    Cascade,
+    Permission,
+    PluginInfo,
+    Reaction,
+    ReadRule,
+    RoleSource,
+    Router,
+    Service,
+    Table,
+    hookimpl,
+)
+from lms_enrollments import seats
+from lms_enrollments.contracts import Roster
+from lms_enrollments.models import Enrollment
+from lms_enrollments.router import router
+from lms_enrollments.service import ActiveRoster
+
+plugin = PluginInfo("enrollments", "Who takes part in which course, and as what", requires=("courses", "users"))
+
+TAKING_PART = select(
+    col(Enrollment.user_id).label("actor_id"),
+    col(Enrollment.course_id).label("object_id"),
+    col(Enrollment.role).label("role"),
+    col(Enrollment.id).label("grant_id"),
+    cast(null(), DateTime(timezone=True)).label("expires_at"),
+).where(col(Enrollment.is_deleted).is_(False), col(Enrollment.state) == "active")
+
+
+@hookimpl
+def lms_routes() -> list[Router]:
+    """`/enrollments`."""
+    return [router]
+
+
+@hookimpl
+def lms_models() -> list[type[Table]]:
+    """One table."""
+    return [Enrollment]
+
+
+@hookimpl
+def lms_permissions() -> list[Permission | ReadRule]:
+    """Students see their own; teachers and assistants those of their courses."""
+    return [
+        Permission("enrollments.read", "See who is enrolled", roles=("teacher", "assistant", "principal")),
+        Permission("enrollments.create", "Enroll students and assistants", roles=("teacher", "principal")),
+        Permission("enrollments.edit", "Change enrollments of students and assistants", roles=("teacher", "principal")),
+        Permission("enrollments.delete", "Restore deleted enrollments", roles=("teacher", "principal")),
+        Permission("enrollments.appoint", "Enroll teachers, and change or end that", roles=("principal",)),
+        ReadRule(Enrollment, "enrollments.read"),
+        ReadRule(Enrollment, where=col(Enrollment.user_id) == ACTOR_ID),
+    ]
+
+
+@hookimpl
+def lms_role_sources() -> list[RoleSource]:
+    """Who takes part in a course has that role there."""
+    return [RoleSource("enrollments.active", COURSE, TAKING_PART)]
+
+
+@hookimpl
+def lms_services() -> list[Service]:
+    """The roster, and what courses asks for."""
+    return [Service(Roster, ActiveRoster()), Service(CourseParticipation, seats.Participation())]
+
+
+@hookimpl
+def lms_cascades() -> list[Cascade | Reaction]:
+    """Enrollments go with their course and their user; a deleted section only stops being shown."""
+    return [
+        Cascade(child=Enrollment, column="course_id", parent=COURSE),
+        Cascade(child=Enrollment, column="user_id", parent=USER),
+        Reaction(
+            Enrollment,
+            deleted=seats.after_delete,
+            conflicts=seats.conflicts_of_restored,
+            restored=seats.after_restore,
+        ),
+    ]

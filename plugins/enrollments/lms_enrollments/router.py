@@ -1,0 +1,100 @@
+"""The URLs of enrollments."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Response
+
+from lms_core.sdk import (
+    DeletionRead,
+    IfMatch,
+    Page,
+    PageParams,
+    RestorePreview,
+    RestoreRequest,
+    Router,
+    Uow,
+    reads,
+    requires,
+    restore,
+)
+from lms_enrollments import service
+from lms_enrollments.models import Enrollment
+from lms_enrollments.schemas import (
+    BulkCreate,
+    BulkRead,
+    EnrollmentCreate,
+    EnrollmentRead,
+    EnrollmentUpdate,
+    Role,
+    State,
+)
+
+router = Router()
+MAY_ENROLL = requires("enrollments.create", on="course", body="course_id")
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=EnrollmentRead,
+    responses={200: {"model": EnrollmentRead, "description": "There already"}},
+    dependencies=[MAY_ENROLL],
+)
+async def create(uow: Uow, data: EnrollmentCreate) -> Response:
+    """Enroll somebody; the same again answers 200 with the same enrollment."""
+    return await service.enroll(uow, data)
+
+
+@router.post("/bulk", response_model=BulkRead, dependencies=[MAY_ENROLL])
+async def create_many(uow: Uow, data: BulkCreate) -> Response:
+    """Enroll up to 10,000 in one transaction, answered row by row."""
+    return await service.enroll_many(uow, data)
+
+
+@router.get("", name="list", response_model=Page[EnrollmentRead], dependencies=[reads("enrollments.read")])
+async def list_enrollments(
+    uow: Uow,
+    params: PageParams,
+    course_id: UUID | None = None,
+    user_id: UUID | None = None,
+    state: State | None = None,
+    role: Annotated[Role | None, Query()] = None,
+) -> Response:
+    """The enrollments that you may see, newest first."""
+    return await service.ENROLLMENTS.page(uow, params, course_id=course_id, user_id=user_id, state=state, role=role)
+
+
+@router.get("/{enrollment_id}", response_model=EnrollmentRead, dependencies=[reads("enrollments.read")])
+async def get(uow: Uow, enrollment_id: UUID) -> Response:
+    """One enrollment."""
+    return await service.ENROLLMENT_POINT.get(uow, enrollment_id)
+
+
+@router.patch("/{enrollment_id}", response_model=EnrollmentRead, dependencies=[reads("enrollments.read")])
+async def update(uow: Uow, enrollment_id: UUID, data: EnrollmentUpdate, if_match: IfMatch = None) -> Response:
+    """Complete, drop, or change the section; students may drop their own."""
+    return await service.update(uow, enrollment_id, data, if_match)
+
+
+@router.delete(
+    "/{enrollment_id}", status_code=202, response_model=DeletionRead, dependencies=[reads("enrollments.read")]
+)
+async def delete(uow: Uow, enrollment_id: UUID, if_match: IfMatch = None) -> Response:
+    """Delete an enrollment; it can be restored while there is a seat."""
+    return await service.remove(uow, enrollment_id, if_match)
+
+
+@router.post(
+    "/{enrollment_id}/restore",
+    name="restore",
+    status_code=202,
+    response_model=DeletionRead,
+    responses={200: {"model": RestorePreview}},
+    dependencies=[reads("enrollments.delete")],
+)
+async def restore_enrollment(
+    uow: Uow, enrollment_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
+) -> Response:
+    """Bring an enrollment back; into a full course only with `on_conflict: waitlist`."""
+    return await restore(uow, Enrollment, enrollment_id, request, dry_run)

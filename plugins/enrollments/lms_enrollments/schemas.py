@@ -1,0 +1,85 @@
+"""What clients send and get about enrollments."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from lms_core.sdk import Field, Input
+
+Role = Literal["student", "teacher", "assistant"]
+State = Literal["waitlisted", "active", "completed", "dropped"]
+EXAMPLE_ID = "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80"
+
+
+def without_repetition(ids: list[UUID]) -> list[UUID]:
+    """Nobody twice."""
+    if len(set(ids)) != len(ids):
+        repeated = next(id for index, id in enumerate(ids) if id in ids[:index])
+        raise ValueError(f"names the same user twice, at index {len(ids) - 1 - ids[::-1].index(repeated)}")
+    return ids
+
+
+class EnrollmentCreate(Input):
+    """Somebody is to take part in a course."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"course_id": EXAMPLE_ID, "user_id": EXAMPLE_ID, "role": "student"}}
+    )
+
+    course_id: UUID
+    user_id: UUID
+    role: Role
+    section_id: UUID | None = None
+
+
+class EnrollmentUpdate(Input):
+    """What is to change; null takes the section away."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"state": "completed"}})
+
+    state: Literal["active", "completed", "dropped"] | None = None
+    section_id: UUID | None = None
+
+
+class BulkCreate(Input):
+    """Many are to take part in a course."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"course_id": EXAMPLE_ID, "role": "student", "user_ids": [EXAMPLE_ID]}}
+    )
+
+    course_id: UUID
+    role: Role
+    user_ids: Annotated[list[UUID], Field(min_length=1, max_length=10_000), AfterValidator(without_repetition)]
+
+
+class EnrollmentRead(BaseModel):
+    """An enrollment; `position` counts from 1 and is there while it waits."""
+
+    id: UUID
+    course_id: UUID
+    user_id: UUID
+    role: Role
+    state: State
+    section_id: UUID | None
+    position: int | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class BulkResult(BaseModel):
+    """What became of one user."""
+
+    user_id: UUID
+    status: Literal["created", "exists", "waitlisted", "error"]
+    enrollment_id: UUID | None = None
+    code: str | None = None
+
+
+class BulkRead(BaseModel):
+    """What became of all, in the order of the request."""
+
+    results: list[BulkResult]
+    counts: dict[str, int]

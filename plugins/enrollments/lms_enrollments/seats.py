@@ -1,0 +1,257 @@
+"""Seats: who gets one, who waits, who moves up. Everything here runs under the course's lock.
+
+Only students take seats. Seats taken are the active rows; nobody waits while one is free; first come, first served.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from lms_courses.contracts import CourseCatalog, CourseParticipation, CourseSummary
+from sqlalchemy import func, insert, select, update
+from sqlmodel import col
+
+from lms_core.sdk import Conflict, NotFound, StateConflict, UnitOfWork, new_id
+from lms_enrollments.contracts import ENROLLMENT, EnrollmentActivated, EnrollmentWaitlisted
+from lms_enrollments.models import Enrollment
+
+STUDENT = "student"
+ANNOUNCED_ONE_BY_ONE = 100
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What became of one user."""
+
+    user_id: UUID
+    status: Literal["created", "exists", "waitlisted", "error"]
+    enrollment_id: UUID | None = None
+    code: str | None = None
+
+
+async def count(uow: UnitOfWork, course_id: UUID, state: str) -> int:
+    """Live students of a course in a state."""
+    statement = (
+        select(func.count())
+        .select_from(Enrollment)
+        .where(
+            col(Enrollment.course_id) == course_id,
+            col(Enrollment.state) == state,
+            col(Enrollment.role) == STUDENT,
+            col(Enrollment.is_deleted).is_(False),
+        )
+    )
+    return int((await uow.session.execute(statement)).scalar_one())
+
+
+async def free_seats(uow: UnitOfWork, course: CourseSummary, role: str, wanted: int) -> int:
+    """How many of those who come now get a seat; none while others wait."""
+    if role != STUDENT or course.capacity is None:
+        return wanted
+    if await count(uow, course.id, "waitlisted"):
+        return 0
+    return max(0, course.capacity - await count(uow, course.id, "active"))
+
+
+async def place(
+    uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID], role: str, section_id: UUID | None = None
+) -> list[Placed]:
+    """Enroll users who are not enrolled yet: as many as there are seats, the others wait or are refused."""
+    standing = await standing_enrollments(uow, course.id, user_ids, role)
+    new = [user_id for user_id in user_ids if user_id not in standing]
+    seated = set(new[: await free_seats(uow, course, role, len(new))])
+    waiting = [] if not course.waitlist else [user_id for user_id in new if user_id not in seated]
+    numbers = dict(zip(waiting, await waiting_numbers(uow, course.id, len(waiting)), strict=True))
+    rows = {
+        user_id: {
+            "id": new_id(),
+            "course_id": course.id,
+            "user_id": user_id,
+            "role": role,
+            "state": "active" if user_id in seated else "waitlisted",
+            "section_id": section_id,
+            "waiting_number": numbers.get(user_id),
+        }
+        for user_id in new
+        if user_id in seated or user_id in numbers
+    }
+    if rows:
+        await uow.session.execute(insert(Enrollment), list(rows.values()))
+    for user_id, row in rows.items():
+        kind = EnrollmentActivated if user_id in seated else EnrollmentWaitlisted
+        uow.emit(kind(enrollment_id=row["id"], course_id=course.id, user_id=user_id, role=role))
+    announce(uow, list(rows))
+    return [outcome(user_id, standing, rows) for user_id in user_ids]
+
+
+def outcome(user_id: UUID, standing: dict[UUID, UUID], rows: dict[UUID, dict[str, object]]) -> Placed:
+    """What became of one user."""
+    if user_id in standing:
+        return Placed(user_id, "exists", standing[user_id])
+    row = rows.get(user_id)
+    if row is None:
+        return Placed(user_id, "error", code="course_full")
+    id = row["id"]
+    assert isinstance(id, UUID)
+    return Placed(user_id, "created" if row["state"] == "active" else "waitlisted", id)
+
+
+async def standing_enrollments(
+    uow: UnitOfWork, course_id: UUID, user_ids: Sequence[UUID], role: str
+) -> dict[UUID, UUID]:
+    """Users who take part or wait already, with their enrollments."""
+    statement = select(col(Enrollment.user_id), col(Enrollment.id)).where(
+        col(Enrollment.course_id) == course_id,
+        col(Enrollment.user_id).in_(user_ids),
+        col(Enrollment.role) == role,
+        col(Enrollment.state).in_(("active", "waitlisted")),
+        col(Enrollment.is_deleted).is_(False),
+    )
+    return {user_id: id for user_id, id in (await uow.session.execute(statement)).all()}
+
+
+async def waiting_numbers(uow: UnitOfWork, course_id: UUID, wanted: int) -> range:
+    """The next numbers in a course's line; dead rows keep theirs, so that a restored one has its old place."""
+    if wanted == 0:
+        return range(0)
+    statement = select(func.coalesce(func.max(Enrollment.waiting_number), 0)).where(
+        col(Enrollment.course_id) == course_id
+    )
+    last = int((await uow.session.execute(statement)).scalar_one())
+    return range(last + 1, last + 1 + wanted)
+
+
+async def promote(uow: UnitOfWork, course: CourseSummary) -> None:
+    """Give free seats to those who wait, in their order."""
+    free = None if course.capacity is None else course.capacity - await count(uow, course.id, "active")
+    if free is not None and free <= 0:
+        return
+    chosen = (
+        select(col(Enrollment.id))
+        .where(
+            col(Enrollment.course_id) == course.id,
+            col(Enrollment.state) == "waitlisted",
+            col(Enrollment.role) == STUDENT,
+            col(Enrollment.is_deleted).is_(False),
+        )
+        .order_by(col(Enrollment.waiting_number))
+        .limit(free)
+    )
+    promoted = await uow.session.execute(
+        update(Enrollment)
+        .where(col(Enrollment.id).in_(chosen))
+        .values(state="active", waiting_number=None, version=Enrollment.version + 1, updated_at=func.now())
+        .returning(col(Enrollment.id), col(Enrollment.user_id))
+    )
+    rows = promoted.all()
+    for id, user_id in rows:
+        uow.emit(EnrollmentActivated(enrollment_id=id, course_id=course.id, user_id=user_id, role=STUDENT))
+    announce(uow, [user_id for _, user_id in rows])
+
+
+def announce(uow: UnitOfWork, user_ids: Sequence[UUID]) -> None:
+    """Their roles have changed; beyond a few, forgetting everything is cheaper."""
+    if len(user_ids) > ANNOUNCED_ONE_BY_ONE:
+        uow.announce("all")
+        return
+    for user_id in user_ids:
+        uow.announce(f"user:{user_id}")
+
+
+# Reactions of a delete and a restore
+
+
+async def courses_of(uow: UnitOfWork, ids: Sequence[UUID]) -> list[CourseSummary]:
+    """The live courses that these enrollments belong to, locked one after the other in the order of their ids."""
+    statement = select(col(Enrollment.course_id)).where(col(Enrollment.id).in_(ids)).distinct()
+    found = []
+    for course_id in sorted((await uow.session.execute(statement)).scalars()):
+        try:
+            found.append(await uow.use(CourseCatalog).lock(uow, course_id))  # type: ignore[type-abstract]
+        except NotFound:
+            # The course goes too, or is not back yet: nobody moves up in it.
+            continue
+    return found
+
+
+async def after_delete(uow: UnitOfWork, ids: Sequence[UUID]) -> None:
+    """Seats that got free go to those who wait."""
+    for course in await courses_of(uow, ids):
+        await promote(uow, course)
+
+
+async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> list[Conflict]:
+    """Active students need a seat in a course that lived on without them; or they wait, by choice."""
+    catalog = uow.use(CourseCatalog)  # type: ignore[type-abstract]
+    returning = (
+        select(col(Enrollment.course_id), col(Enrollment.id))
+        .where(col(Enrollment.id).in_(ids), col(Enrollment.state) == "active", col(Enrollment.role) == STUDENT)
+        .order_by(col(Enrollment.id))
+    )
+    by_course: dict[UUID, list[UUID]] = {}
+    for course_id, id in (await uow.session.execute(returning)).all():
+        by_course.setdefault(course_id, []).append(id)
+    found = []
+    for course_id, students in by_course.items():
+        course = await catalog.find(uow, course_id)
+        if course is None or course.capacity is None or (on_conflict == "waitlist" and course.waitlist):
+            continue
+        free = await free_seats(uow, course, STUDENT, len(students))
+        hint = "; send on_conflict: waitlist to let them wait" if course.waitlist else ""
+        found += [
+            Conflict(ENROLLMENT, id, "course_full", f"The course {course.title!r} is full{hint}.")
+            for id in students[free:]
+        ]
+    return found
+
+
+async def after_restore(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> None:
+    """Who finds no seat waits (the restore was asked for with that choice); free seats are given away."""
+    for course in await courses_of(uow, ids):
+        if course.capacity is not None:
+            excess = await count(uow, course.id, "active") - course.capacity
+            if excess > 0:
+                await let_wait(uow, course, ids, excess)
+        await promote(uow, course)
+    users = select(col(Enrollment.user_id)).where(col(Enrollment.id).in_(ids)).distinct()
+    announce(uow, list((await uow.session.execute(users)).scalars()))
+
+
+async def let_wait(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID], excess: int) -> None:
+    """The last of the returning students go to the end of the line."""
+    chosen = (
+        select(col(Enrollment.id))
+        .where(
+            col(Enrollment.id).in_(ids),
+            col(Enrollment.course_id) == course.id,
+            col(Enrollment.state) == "active",
+            col(Enrollment.role) == STUDENT,
+        )
+        .order_by(col(Enrollment.id).desc())
+        .limit(excess)
+    )
+    moving = sorted((await uow.session.execute(chosen)).scalars())
+    for id, number in zip(moving, await waiting_numbers(uow, course.id, len(moving)), strict=True):
+        await uow.session.execute(
+            update(Enrollment)
+            .where(col(Enrollment.id) == id)
+            .values(state="waitlisted", waiting_number=number, version=Enrollment.version + 1, updated_at=func.now())
+        )
+
+
+class Participation(CourseParticipation):
+    """What courses asks for when a course is made, or its seats change."""
+
+    async def appoint_teacher(self, uow: UnitOfWork, course_id: UUID, user_id: UUID) -> None:
+        """The one who made it."""
+        course = await uow.use(CourseCatalog).lock(uow, course_id)  # type: ignore[type-abstract]
+        await place(uow, course, [user_id], "teacher")
+
+    async def seats_changed(self, uow: UnitOfWork, course_id: UUID) -> None:
+        """Fewer seats than are taken are refused; more are given to those who wait."""
+        course = await uow.use(CourseCatalog).lock(uow, course_id)  # type: ignore[type-abstract]
+        taken = await count(uow, course_id, "active")
+        if course.capacity is not None and course.capacity < taken:
+            raise StateConflict("capacity_below_taken", f"{taken} seats are taken; drop students first, or allow more.")
+        await promote(uow, course)

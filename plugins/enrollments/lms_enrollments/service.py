@@ -1,0 +1,195 @@
+"""The rules for enrollments."""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from fastapi import Response
+from lms_courses.contracts import COURSE, SECTION, CourseCatalog, CourseSummary
+from lms_users.contracts import USER, UserDirectory
+from sqlalchemy import bindparam, case, exists, func, null
+from sqlalchemy.orm import aliased
+from sqlmodel import col, select
+
+from lms_core.sdk import (
+    Forbidden,
+    JsonBytes,
+    Listing,
+    NotFound,
+    Point,
+    StateConflict,
+    UnitOfWork,
+    alive,
+    delete,
+)
+from lms_enrollments import seats
+from lms_enrollments.contracts import ENROLLMENT, EnrollmentEnded, Roster
+from lms_enrollments.models import Enrollment
+from lms_enrollments.schemas import BulkCreate, EnrollmentCreate, EnrollmentRead, EnrollmentUpdate
+
+AHEAD = aliased(Enrollment)
+POSITION = case(
+    (
+        col(Enrollment.state) == "waitlisted",
+        select(func.count())
+        .select_from(AHEAD)
+        .where(
+            col(AHEAD.course_id) == col(Enrollment.course_id),
+            col(AHEAD.state) == "waitlisted",
+            col(AHEAD.role) == seats.STUDENT,
+            col(AHEAD.is_deleted).is_(False),
+            col(AHEAD.waiting_number) <= col(Enrollment.waiting_number),
+        )
+        .scalar_subquery(),
+    ),
+    else_=null(),
+)
+
+
+def columns() -> dict[str, Any]:
+    """What an answer has beyond the row: the place in the line, and the section only while it lives."""
+    from sqlalchemy import column, table
+
+    section = table("courses_section", column("id"), column("is_deleted"))
+    lives = exists().where(section.c.id == col(Enrollment.section_id), section.c.is_deleted.is_(False))
+    return {"position": POSITION, "section_id": case((lives, col(Enrollment.section_id)), else_=null())}
+
+
+ENROLLMENTS = Listing(
+    Enrollment,
+    EnrollmentRead,
+    filters={name: getattr(Enrollment, name) == bindparam(name) for name in ("course_id", "user_id", "state", "role")},
+    columns=columns(),
+)
+ENROLLMENT_POINT = Point(Enrollment, EnrollmentRead, columns=columns())
+
+
+async def locked_open_course(uow: UnitOfWork, course_id: UUID, role: str) -> CourseSummary:
+    """The course under its lock; 403 for a role that only those above may give, 409 when it is over."""
+    if role == "teacher":
+        permitted = await uow.context.platform.rules.check(
+            uow.context, uow.access, "enrollments.appoint", uow.context.platform.kinds.of_noun(COURSE).model, course_id
+        )
+        if not permitted[1]:
+            raise Forbidden("Teachers are appointed by those who run the institution.")
+    course = await uow.use(CourseCatalog).lock(uow, course_id)  # type: ignore[type-abstract]
+    if course.state == "archived":
+        raise StateConflict("course_not_open", "This course is archived; nobody joins it any more.")
+    return course
+
+
+async def enroll(uow: UnitOfWork, data: EnrollmentCreate) -> Response:
+    """Enroll one user: 201, or 200 with the enrollment that is there already; 409 `course_full`."""
+    course = await locked_open_course(uow, data.course_id, data.role)
+    if data.section_id is not None:
+        await require_section(uow, data.course_id, data.section_id)
+    directory = uow.use(UserDirectory)  # type: ignore[type-abstract]
+    if data.user_id not in await directory.members_among(uow, [data.user_id], course.institution_id):
+        raise NotFound(USER, data.user_id)
+    placed = (await seats.place(uow, course, [data.user_id], data.role, data.section_id))[0]
+    if placed.enrollment_id is None:
+        raise StateConflict("course_full", "Every seat of this course is taken, and it has no waitlist.")
+    return await ENROLLMENT_POINT.after_write(uow, placed.enrollment_id, 200 if placed.status == "exists" else 201)
+
+
+async def enroll_many(uow: UnitOfWork, data: BulkCreate) -> Response:
+    """Enroll up to 10,000 users in one transaction, answered row by row."""
+    course = await locked_open_course(uow, data.course_id, data.role)
+    directory = uow.use(UserDirectory)  # type: ignore[type-abstract]
+    members = await directory.members_among(uow, data.user_ids, course.institution_id)
+    wanted = [user_id for user_id in data.user_ids if user_id in members]
+    placed = {one.user_id: one for one in await seats.place(uow, course, wanted, data.role)}
+    unknown = [user_id for user_id in data.user_ids if user_id not in members]
+    placed |= {user_id: seats.Placed(user_id, "error", code="user_not_found") for user_id in unknown}
+    results = [asdict(placed[user_id]) for user_id in data.user_ids]
+    return JsonBytes({"results": results, "counts": Counter(result["status"] for result in results)})
+
+
+async def update(uow: UnitOfWork, id: UUID, data: EnrollmentUpdate, if_match: str | None) -> Response:
+    """Change the state or the section; students may drop their own."""
+    enrollment = await known(uow, id)
+    changes = data.model_dump(exclude_unset=True)
+    await refuse_unless_allowed(uow, enrollment, only_drop=set(changes) == {"state"} and data.state == "dropped")
+    course = await uow.use(CourseCatalog).lock(uow, enrollment.course_id)  # type: ignore[type-abstract]
+    enrollment = await uow.lock(Enrollment, id, if_match)
+    if "section_id" in changes:
+        if data.section_id is not None:
+            await require_section(uow, enrollment.course_id, data.section_id)
+        enrollment.section_id = data.section_id
+    if data.state is not None and data.state != enrollment.state:
+        await move(uow, course, enrollment, data.state)
+    await uow.flush()
+    return await ENROLLMENT_POINT.after_write(uow, id)
+
+
+async def move(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, state: str) -> None:
+    """One step of `WAITLISTED → ACTIVE → COMPLETED / DROPPED`; a seat that gets free is given away at once."""
+    allowed = {"waitlisted": ("dropped",), "active": ("completed", "dropped")}.get(enrollment.state, ())
+    if state not in allowed:
+        raise StateConflict(
+            "invalid_transition",
+            f"An enrollment that is {enrollment.state} cannot become {state}"
+            + ("; waiting students move up by themselves." if enrollment.state == "waitlisted" else "; enroll again."),
+        )
+    enrollment.state, enrollment.waiting_number = state, None
+    await uow.flush()
+    uow.emit(
+        EnrollmentEnded(
+            enrollment_id=enrollment.id,
+            course_id=enrollment.course_id,
+            user_id=enrollment.user_id,
+            role=enrollment.role,
+            state=state,
+        )
+    )
+    uow.announce(f"user:{enrollment.user_id}")
+    await seats.promote(uow, course)
+
+
+async def remove(uow: UnitOfWork, id: UUID, if_match: str | None) -> Response:
+    """Delete an enrollment; its seat goes to the next who waits."""
+    enrollment = await known(uow, id)
+    await refuse_unless_allowed(uow, enrollment, only_drop=False)
+    await uow.use(CourseCatalog).lock(uow, enrollment.course_id)  # type: ignore[type-abstract]
+    uow.announce(f"user:{enrollment.user_id}")
+    return await delete(uow, Enrollment, id, if_match)
+
+
+async def known(uow: UnitOfWork, id: UUID) -> Enrollment:
+    """A live enrollment that the caller may know; 404 otherwise."""
+    readable = uow.readable(Enrollment)
+    statement = select(Enrollment).where(Enrollment.id == id, alive(Enrollment), readable.write(Enrollment))
+    found = (await uow.session.execute(statement, readable.parameters)).scalar_one_or_none()
+    if found is None:
+        raise NotFound(ENROLLMENT, id)
+    return found
+
+
+async def refuse_unless_allowed(uow: UnitOfWork, enrollment: Enrollment, only_drop: bool) -> None:
+    """Staff change students and assistants; only those above change teachers; anybody may drop themselves."""
+    if only_drop and enrollment.user_id == uow.access.actor_id and enrollment.role == seats.STUDENT:
+        return
+    permission = "enrollments.appoint" if enrollment.role == "teacher" else "enrollments.edit"
+    await uow.require(permission, Enrollment, enrollment.id)
+
+
+async def require_section(uow: UnitOfWork, course_id: UUID, section_id: UUID) -> None:
+    """404 unless the course has this section."""
+    if not await uow.use(CourseCatalog).has_section(uow, course_id, section_id):  # type: ignore[type-abstract]
+        raise NotFound(SECTION, section_id)
+
+
+class ActiveRoster(Roster):
+    """Answers other plugins' questions."""
+
+    async def is_active(self, uow: UnitOfWork, course_id: UUID, user_id: UUID, role: str) -> bool:
+        """Whether a live, active enrollment says so."""
+        statement = select(Enrollment.id).where(
+            Enrollment.course_id == course_id,
+            Enrollment.user_id == user_id,
+            Enrollment.role == role,
+            Enrollment.state == "active",
+            alive(Enrollment),
+        )
+        return (await uow.session.execute(statement.limit(1))).first() is not None
