@@ -179,20 +179,10 @@ def clear_remains(cluster: Path) -> None:
         time.sleep(0.02)
     lines = pid_file.read_text().split() if pid_file.exists() else []
     pid = abs(int(lines[0])) if lines else 0
-    while is_zombie(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
     if pid and psutil.pid_exists(pid):
         # A zombie that nobody collects, or the number was given to another program (usual in containers, where
         # numbers start again). PostgreSQL would refuse for ever; and no process of this cluster is alive.
         pid_file.unlink(missing_ok=True)
-
-
-def is_zombie(pid: int) -> bool:
-    """Whether a process has ended and still waits for its parent to notice."""
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
 
 
 def workers_in(cluster: Path) -> list[psutil.Process]:

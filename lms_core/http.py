@@ -188,7 +188,7 @@ def document(app: FastAPI) -> None:
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)
         found["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
-        guards = {route_id(route): route.guard for route in guarded_routes(app)}
+        guards = {str(route.unique_id): route.original_route.guard for route in guarded_routes(app)}
         for operations in found["paths"].values():
             for operation in operations.values():
                 complete_operation(operation, guards.get(operation.get("operationId", "")))
@@ -201,11 +201,6 @@ def document(app: FastAPI) -> None:
 def guarded_routes(app: FastAPI) -> list[Any]:
     """Every route with a guard, as mounted."""
     return [context for context in iter_route_contexts(app.routes) if isinstance(context.original_route, GuardedRoute)]
-
-
-def route_id(context: Any) -> str:
-    """The operation id of a mounted route."""
-    return str(context.unique_id)
 
 
 def complete_operation(operation: dict[str, Any], guard: Any) -> None:

@@ -155,14 +155,27 @@ class UnitOfWork:
         """On which rows the actor has a permission."""
         return self.context.platform.rules.permitted(self.access, permission, model)
 
-    async def can(self, permission: str, model: type[Table], id: UUID) -> bool:
+    def model(self, on: type[Table] | str) -> type[Table]:
+        """A table, or the table of a kind that another plugin's contracts name."""
+        return self.context.platform.kinds.of_noun(on).model if isinstance(on, str) else on
+
+    async def knows(self, on: type[Table] | str, id: UUID) -> bool:
+        """Whether the actor may know a row, and it lives."""
+        model = self.model(on)
+        readable = self.readable(model)
+        statement = select(model.id).where(model.id == id, alive(model), readable.write(model))
+        return (await self.session.execute(statement, readable.parameters)).first() is not None
+
+    async def can(self, permission: str, on: type[Table] | str, id: UUID) -> bool:
         """Whether the actor has a permission on a row that lives."""
+        model = self.model(on)
         permitted = self.permitted(permission, model)
         statement = select(model.id).where(model.id == id, alive(model), permitted.write(model))
         return (await self.session.execute(statement, permitted.parameters)).first() is not None
 
-    async def require(self, permission: str, model: type[Table], id: UUID) -> None:
+    async def require(self, permission: str, on: type[Table] | str, id: UUID) -> None:
         """Raise NotFound when the actor may not know the row, Forbidden when they may not do this to it."""
+        model = self.model(on)
         readable, permitted = self.readable(model), self.permitted(permission, model)
         found = (
             await self.session.execute(

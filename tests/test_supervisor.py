@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,8 @@ if command == "serve":
     print(os.environ["LMS_SECRET_KEY"], flush=True)
     http.server.ThreadingHTTPServer((sys.argv[3], int(sys.argv[5])), Ready).serve_forever()
 if command == "worker":
-    stubborn = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(600)"
-    subprocess.Popen([sys.executable, "-c", stubborn])
+    ignore = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(9)"
+    subprocess.Popen([sys.executable, "-c", ignore])
 time.sleep(600)
 """
 
@@ -70,7 +70,7 @@ ELSEWHERE = {
 class Up:
     """A running `lms up`; what it printed is in `lines`."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], port: int = 0) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], port: int = 0) -> None:
         stand_in = folder / "stand_in.py"
         stand_in.write_text(STAND_IN)
         self.data, self.lines = folder / "data", list[str]()
@@ -109,7 +109,7 @@ class Up:
 
 
 @contextlib.contextmanager
-def up(folder: Path, environment: Mapping[str, str] = ELSEWHERE, port: int = 0) -> Iterator[Up]:
+def up(folder: Path, environment: dict[str, str] = ELSEWHERE, port: int = 0) -> Iterator[Up]:
     """`lms up` that runs for the length of a block."""
     running = Up(folder, environment, port)
     try:

@@ -4,11 +4,11 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import Response
-from lms_institutions.contracts import INSTITUTION, InstitutionTree
+from lms_institutions.contracts import INSTITUTION
 from sqlalchemy import ARRAY, Uuid, any_, bindparam, or_
 from sqlmodel import col, select
 
-from lms_core.sdk import Invalid, Listing, NotFound, Point, UnitOfWork, alive
+from lms_core.sdk import Invalid, Listing, Point, UnitOfWork, alive
 from lms_courses.contracts import (
     COURSE,
     CourseArchived,
@@ -86,10 +86,8 @@ async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | 
 
 async def check_move(uow: UnitOfWork, id: UUID, institution_id: UUID) -> None:
     """Moving a course needs the permission where it is and where it goes."""
-    if not await uow.use(InstitutionTree).may_know(uow, institution_id):  # type: ignore[type-abstract]
-        raise NotFound(INSTITUTION, institution_id)
     await uow.require("courses.move", Course, id)
-    await uow.use(InstitutionTree).require(uow, "courses.move", institution_id)  # type: ignore[type-abstract]
+    await uow.require("courses.move", INSTITUTION, institution_id)
     await uow.hold(INSTITUTION, institution_id)
 
 

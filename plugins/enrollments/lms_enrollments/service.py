@@ -67,12 +67,8 @@ ENROLLMENT_POINT = Point(Enrollment, EnrollmentRead, columns=columns())
 
 async def locked_open_course(uow: UnitOfWork, course_id: UUID, role: str) -> CourseSummary:
     """The course under its lock; 403 for a role that only those above may give, 409 when it is over."""
-    if role == "teacher":
-        permitted = await uow.context.platform.rules.check(
-            uow.context, uow.access, "enrollments.appoint", uow.context.platform.kinds.of_noun(COURSE).model, course_id
-        )
-        if not permitted[1]:
-            raise Forbidden("Teachers are appointed by those who run the institution.")
+    if role == "teacher" and not await uow.can("enrollments.appoint", COURSE, course_id):
+        raise Forbidden("Teachers are appointed by those who run the institution.")
     course = await uow.use(CourseCatalog).lock(uow, course_id)  # type: ignore[type-abstract]
     if course.state == "archived":
         raise StateConflict("course_not_open", "This course is archived; nobody joins it any more.")

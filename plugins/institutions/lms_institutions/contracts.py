@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import Select
 
-from lms_core.sdk import Event, UnitOfWork
+from lms_core.sdk import Event
 
 INSTITUTION = "institutions.institution"
 """The kind, for cascades and role sources."""
@@ -13,14 +13,6 @@ INSTITUTION = "institutions.institution"
 
 class InstitutionTree(ABC):
     """Questions about the tree."""
-
-    @abstractmethod
-    async def may_know(self, uow: UnitOfWork, institution_id: UUID) -> bool:
-        """Whether the actor may know a live institution."""
-
-    @abstractmethod
-    async def require(self, uow: UnitOfWork, permission: str, institution_id: UUID) -> None:
-        """Raise NotFound or Forbidden unless the actor has the permission at the institution."""
 
     @abstractmethod
     def and_above(self, institution_id: UUID) -> Select[tuple[UUID]]:

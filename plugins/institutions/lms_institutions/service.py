@@ -64,18 +64,6 @@ async def refuse_own(uow: UnitOfWork, id: UUID) -> None:
 class Tree(InstitutionTree):
     """Answers other plugins' questions."""
 
-    async def may_know(self, uow: UnitOfWork, institution_id: UUID) -> bool:
-        """Alive, and readable for the actor."""
-        readable = uow.readable(Institution)
-        statement = select(Institution.id).where(
-            Institution.id == institution_id, alive(Institution), readable.write(Institution)
-        )
-        return (await uow.session.execute(statement, readable.parameters)).first() is not None
-
-    async def require(self, uow: UnitOfWork, permission: str, institution_id: UUID) -> None:
-        """The permission, held there or above."""
-        await uow.require(permission, Institution, institution_id)
-
     def and_above(self, institution_id: UUID) -> Select[tuple[UUID]]:
         """A recursive walk up."""
         path = (

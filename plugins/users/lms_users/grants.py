@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from fastapi import Response
-from lms_institutions.contracts import INSTITUTION, InstitutionTree
+from lms_institutions.contracts import INSTITUTION
 from sqlalchemy import bindparam, func
 from sqlmodel import col, or_, select
 
@@ -48,7 +48,7 @@ async def refuse_unless_may_give(uow: UnitOfWork, role: str, institution_id: UUI
     """403 when the actor may know the institution, 404 when not."""
     if uow.access.system or may_give(uow.access.roles, role, institution_id):
         return
-    if institution_id is not None and not await uow.use(InstitutionTree).may_know(uow, institution_id):
+    if institution_id is not None and not await uow.knows(INSTITUTION, institution_id):
         raise NotFound(INSTITUTION, institution_id)
     raise Forbidden(f"You may not give or take the role {role} there: it must be below your own, where you hold it.")
 

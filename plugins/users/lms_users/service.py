@@ -190,7 +190,5 @@ class Directory(UserDirectory):
 
 async def not_found_unless_known(uow: UnitOfWork, user_id: UUID) -> None:
     """404 when the caller may not know the user."""
-    readable = uow.readable(User)
-    statement = select(User.id).where(User.id == user_id, alive(User), readable.write(User))
-    if (await uow.session.execute(statement, readable.parameters)).first() is None:
+    if not await uow.knows(User, user_id):
         raise NotFound("users.user", user_id)
