@@ -53,12 +53,12 @@ class Record(SQLModel):
     id: uuid.UUID = Field(default_factory=new_id, primary_key=True)
     created_at: datetime = Field(
         default=None,
-        sa_type=DateTime(timezone=True),  # type: ignore[call-overload]
+        sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": func.now(), "nullable": False},
     )
     updated_at: datetime = Field(
         default=None,
-        sa_type=DateTime(timezone=True),  # type: ignore[call-overload]
+        sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": func.now(), "nullable": False},
     )
     version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
@@ -124,13 +124,13 @@ def raise_versions(session: Session, *_: Any) -> None:
     for row in session.dirty:
         if isinstance(row, Record) and session.is_modified(row):
             row.version += 1
-            row.updated_at = func.now()
+            row.updated_at = func.now()  # type: ignore[assignment]
 
 
 class Read:
     """A `select()` compiled once and run on the read pool; `bindparam`s become keyword arguments."""
 
-    def __init__(self, statement: Select[Any]) -> None:
+    def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
         compiled = statement.compile(dialect=READ_DIALECT, compile_kwargs={"render_postcompile": True})
         self.sql = str(compiled)
         self.names = tuple(compiled.positiontup or ())
@@ -213,7 +213,8 @@ class Database:
         pool = self.reads or await self.open_reads()
         self.statements += 1
         async with pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
-            return await connection.fetch(sql, *arguments)
+            rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+            return rows
 
     async def open_reads(self) -> asyncpg.Pool:
         """Open the read pool on first use, so that a process starts while the database is away."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from sqlalchemy import DateTime, String, and_, cast, exists, func, inspect, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import aliased
-from sqlmodel import Field
+from sqlmodel import Field, col
 
 from lms_core.db import Record, Table
 from lms_core.errors import Forbidden, NotFound, StateConflict
@@ -45,7 +45,7 @@ class Deletion(Record, table=True):
     counts: dict[str, int] = Field(default_factory=dict, sa_type=JSONB)
     on_conflict: str | None = None
     purge_after: datetime = Field(
-        sa_type=DateTime(timezone=True),  # type: ignore[call-overload]
+        sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": func.now() + text(f"interval '{RETENTION_DAYS} days'"), "nullable": False},
         default=None,
     )
@@ -92,6 +92,10 @@ class RestoreRequest(Input):
     """How to solve a conflict, where the kind knows a way (`waitlist`, say)."""
 
     on_conflict: str | None = Field(default=None, max_length=40)
+
+
+RESTORE_ANSWERS: dict[int | str, dict[str, Any]] = {200: {"model": RestorePreview, "description": "A preview"}}
+"""What a restore can answer besides 202, for the documentation of its route."""
 
 
 class Deleted(Event, name="core.deleted.v1"):
@@ -227,11 +231,13 @@ async def find_deletion(uow: UnitOfWork, kind: Kind, id: UUID, lock: bool) -> De
 
     404 when the actor may not know the row, 403 when they may know but not restore it.
     """
-    row = (await uow.session.execute(select(kind.model).where(kind.model.id == id))).scalar_one_or_none()  # type: ignore[arg-type]
+    row = (await uow.session.execute(select(kind.model).where(col(kind.model.id) == id))).scalar_one_or_none()  # type: ignore[arg-type]
     permitted = row is not None and await may_restore(uow, kind, id)
     if row is None or not permitted:
         readable = uow.readable(kind.model)
-        visible = select(kind.model.id).where(kind.model.id == id, alive(kind.model), readable.write(kind.model))
+        visible = select(col(kind.model.id)).where(
+            col(kind.model.id) == id, alive(kind.model), readable.write(kind.model)
+        )
         if row is not None and (await uow.session.execute(visible, readable.parameters)).first() is not None:
             raise Forbidden(f"This needs the permission {kind.restore_permission}, which you do not have here.")
         raise NotFound(kind.name, id)
@@ -260,7 +266,7 @@ def not_deleted(kind: Kind) -> StateConflict:
 async def may_restore(uow: UnitOfWork, kind: Kind, id: UUID) -> bool:
     """Whether the actor has the kind's restore permission on a dead row; in a tree, on what it hung under."""
     permitted = uow.permitted(kind.restore_permission, kind.model)
-    statement = select(kind.model.id).where(kind.model.id == id, restorable(kind, permitted))  # type: ignore[arg-type]
+    statement = select(col(kind.model.id)).where(col(kind.model.id) == id, restorable(kind, permitted))
     return (await uow.session.execute(statement, permitted.parameters)).first() is not None
 
 
@@ -282,7 +288,7 @@ async def hold_parents_of_dead(uow: UnitOfWork, kind: Kind, id: UUID) -> None:
     """Keep what the row hangs under alive until this transaction ends; 409 `parent_deleted` when it is not."""
     for edge in kind.parents:
         column = getattr(kind.model, edge.column)
-        parent_id = (await uow.session.execute(select(column).where(kind.model.id == id))).scalar_one()  # type: ignore[arg-type]
+        parent_id = (await uow.session.execute(select(column).where(col(kind.model.id) == id))).scalar_one()  # type: ignore[arg-type]
         if parent_id is None:
             continue
         try:
@@ -308,7 +314,7 @@ async def find_conflicts(uow: UnitOfWork, root: Kind, deletion: Deletion, on_con
         parent = uow.context.platform.kinds.by_name[edge.parent].model
         column = getattr(root.model, edge.column)
         dead = select(column).where(
-            root.model.id == deletion.root_id,  # type: ignore[arg-type]
+            col(root.model.id) == deletion.root_id,  # type: ignore[arg-type]
             column.is_not(None),
             ~exists().where(parent.id == column, alive(parent))
             if parent is not root.model
@@ -322,8 +328,8 @@ async def find_conflicts(uow: UnitOfWork, root: Kind, deletion: Deletion, on_con
         ids = (
             list(
                 (
-                    await uow.session.execute(select(kind.model.id).where(kind.model.deletion_id == deletion.id))
-                ).scalars()  # type: ignore[arg-type, call-overload]
+                    await uow.session.execute(select(col(kind.model.id)).where(kind.model.deletion_id == deletion.id))
+                ).scalars()
             )
             if kind.reactions
             else []
@@ -391,7 +397,7 @@ def read_deletion(deletion: Deletion) -> DeletionRead:
     return DeletionRead(
         id=deletion.id,
         root=RootRead(kind=deletion.root_kind, id=deletion.root_id, label=deletion.label),
-        state=deletion.state,  # type: ignore[arg-type]
+        state=deletion.state,
         actor_id=deletion.actor_id,
         created_at=deletion.created_at,
         counts=deletion.counts,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import subprocess
@@ -86,7 +86,7 @@ class Postgres(Engine):
         if "postgres_cluster" not in self.folder.kept:
             home = self.folder.path
             if identity == "nobody":
-                home = Path("/var/tmp", "lms-" + hashlib.sha256(str(home).encode()).hexdigest()[:16])
+                home = Path("/var/tmp", f"lms-{secrets.token_hex(8)}")
             self.folder.keep("postgres_cluster", str(home / "postgres"))
         return Path(self.folder.kept["postgres_cluster"])
 

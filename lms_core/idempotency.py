@@ -37,7 +37,7 @@ class IdempotencyKey(SQLModel, table=True):
     body: bytes = Field(sa_type=LargeBinary)
     created_at: datetime = Field(
         default=None,
-        sa_type=DateTime(timezone=True),  # type: ignore[call-overload]
+        sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": func.now(), "nullable": False},
         index=True,
     )
@@ -120,7 +120,5 @@ async def forget_old(uow: UnitOfWork, actor_id: UUID, key: str) -> None:
 async def forget_expired(uow: UnitOfWork) -> None:
     """Remove every answer that is older than it is kept; runs on a schedule."""
     await uow.session.execute(
-        delete(IdempotencyKey).where(
-            IdempotencyKey.created_at < func.now() - text(f"interval '{KEPT_HOURS} hours'")  # type: ignore[arg-type]
-        )
+        delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - text(f"interval '{KEPT_HOURS} hours'"))
     )

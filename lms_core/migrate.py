@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +98,16 @@ async def upgrade(platform: Platform, url: str | None = None) -> list[str]:
             for lineage, position in zip(lineages(platform), before, strict=True):
                 if position.at_head:
                     continue
-                await with_connection(
-                    url,
-                    lambda connection, lineage=lineage: command.upgrade(configuration(lineage, connection), "heads"),
-                )
+                await with_connection(url, partial(upgrade_lineage, lineage))
                 moved.append(lineage.name)
     finally:
         await holder.close()
     return moved
+
+
+def upgrade_lineage(lineage: Lineage, connection: Connection) -> None:
+    """Run what is missing of one lineage."""
+    command.upgrade(configuration(lineage, connection), "heads")
 
 
 async def positions(platform: Platform, url: str | None = None) -> list[Position]:

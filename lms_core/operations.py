@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from lms_core.errors import Forbidden, Unavailable
 from lms_core.migrate import positions
-from lms_core.pagination import JsonBytes, Page, PageParams, open_cursor, seal_cursor
+from lms_core.pagination import JsonBytes, Page, PageParams
 from lms_core.routing import Router, Uow, public, signed_in
 from lms_core.uow import Context
 
@@ -180,11 +180,9 @@ def router() -> Router:
     )
     async def list_plugins(uow: Uow, params: PageParams) -> Response:
         """The enabled plugins, by name."""
-        secret = uow.context.platform.derived_key("cursor")
-        after = open_cursor(secret, "plugins", params.cursor, [str])[0] if params.cursor else ""
+        after = params.after(uow, "plugins", [str])
         plugins = sorted(uow.context.platform.plugins, key=lambda plugin: plugin.name)
-        rest = [plugin for plugin in plugins if plugin.name > after]
-        shown = rest[: params.limit]
+        shown = [plugin for plugin in plugins if after is None or plugin.name > after[0]][: params.limit + 1]
         items = [
             {
                 "name": plugin.name,
@@ -195,9 +193,6 @@ def router() -> Router:
             }
             for plugin in shown
         ]
-        more = len(rest) > len(shown)
-        return JsonBytes(
-            {"items": items, "next_cursor": seal_cursor(secret, "plugins", [shown[-1].name]) if more else None}
-        )
+        return params.answer(uow, "plugins", items, [items[: params.limit][-1]["name"]] if items else [])
 
     return routes

@@ -34,7 +34,7 @@ class StoredEvent(SQLModel, table=True):
     request_id: str | None = None
     created_at: datetime = Field(
         default=None,
-        sa_type=DateTime(timezone=True),  # type: ignore[call-overload]
+        sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": func.now(), "nullable": False},
         index=True,
     )
@@ -58,11 +58,11 @@ class Delivery(SQLModel, table=True):
     in_flight: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     next_attempt_at: datetime = Field(
         default=None,
-        sa_type=DateTime(timezone=True),  # type: ignore[call-overload]
+        sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": func.now(), "nullable": False},
     )
-    done_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
-    dead_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    done_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    dead_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     last_error: str | None = None
 
 

@@ -15,10 +15,10 @@ from uuid import UUID
 import msgspec
 from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, DateTime, Integer, String, Uuid, and_, bindparam, inspect, true, tuple_
-from sqlmodel import select
+from sqlalchemy import ColumnElement, DateTime, Integer, String, Uuid, and_, bindparam, inspect, select, true, tuple_
+from sqlmodel import col
 
-from lms_core.db import Read, Record
+from lms_core.db import Read, Record, Table
 from lms_core.errors import NotFound, Problem
 from lms_core.etags import etag, is_unchanged
 from lms_core.kinds import alive, kind_name
@@ -46,6 +46,22 @@ class Paging:
     cursor: str | None
     request: Request
 
+    def after(self, uow: UnitOfWork, fingerprint: str, types: list[type]) -> list[Any] | None:
+        """The key after which the page begins, None for the first; 400 for a cursor of another list or filter."""
+        if self.cursor is None:
+            return None
+        return open_cursor(uow.context.platform.derived_key("cursor"), fingerprint, self.cursor, types)
+
+    def answer(self, uow: UnitOfWork, fingerprint: str, items: list[Any], end: list[Any]) -> Response:
+        """The page, from up to one item more than asked for; `end` is the key of the last item that is shown."""
+        cursor = None
+        headers = {}
+        if len(items) > self.limit:
+            secret = uow.context.platform.derived_key("cursor")
+            cursor = seal_cursor(secret, fingerprint, [plain(value) for value in end])
+            headers["Link"] = f'<{next_link(self.request, cursor)}>; rel="next"'
+        return JsonBytes({"items": items[: self.limit], "next_cursor": cursor}, headers=headers)
+
 
 async def page_params(
     request: Request,
@@ -65,6 +81,7 @@ class JsonBytes(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
+        """The body."""
         return ENCODER.encode(content)
 
 
@@ -119,7 +136,7 @@ class Listing:
         self.order = order or (model.id,)
         self.descending = descending
         self.where = where
-        self.readable: Readable = readable or (lambda uow: uow.readable(model))
+        self.readable: Readable = readable or (lambda uow: uow.readable(table_of(model)))
         self.reads: dict[Hashable, Read] = {}
 
     def selected(self) -> list[Any]:
@@ -160,27 +177,24 @@ class Listing:
         """One page as an answer, with its `Link` header; filters that are None count as not given."""
         given = {name: value for name, value in filters.items() if value is not None}
         fingerprint = f"{self.model.__name__}?{urlencode(sorted((k, str(v)) for k, v in given.items()))}"
-        secret = uow.context.platform.derived_key("cursor")
-        values: dict[str, Any] = {}
-        if paging.cursor is not None:
-            keys = self.keys()
-            opened = open_cursor(secret, fingerprint, paging.cursor, [kind for _, kind in keys])
-            values = {name: value for (name, _), value in zip(keys, opened, strict=True)}
+        keys = self.keys()
+        after = paging.after(uow, fingerprint, [kind for _, kind in keys])
         if self.readable(uow).never:
             return JsonBytes({"items": [], "next_cursor": None})
-        read, access_values = self.read(uow, tuple(sorted(given)), paging.cursor is not None)
+        read, access_values = self.read(uow, tuple(sorted(given)), after is not None)
+        values = {name: value for (name, _), value in zip(keys, after or (), strict=after is not None)}
         rows = await read.all(uow.database, **access_values, **given, **values, page_limit=paging.limit + 1)
-        more = len(rows) > paging.limit
-        rows = rows[: paging.limit]
         names = list(self.out.model_fields)
-        cursor = None
-        headers = {}
-        if more:
-            last = rows[-1]
-            cursor = seal_cursor(secret, fingerprint, [plain(last[f"key_{column.key}"]) for column in self.order])
-            headers["Link"] = f'<{next_link(paging.request, cursor)}>; rel="next"'
         items = [dict(zip(names, row.values(), strict=False)) for row in rows]
-        return JsonBytes({"items": items, "next_cursor": cursor}, headers=headers)
+        ends = [[row[f"key_{column.key}"] for column in self.order] for row in rows[: paging.limit][-1:]]
+        return paging.answer(uow, fingerprint, items, ends[0] if ends else [])
+
+
+def table_of(model: type[Record]) -> type[Table]:
+    """Only kinds have read rules; a list of anything else says itself what is readable."""
+    if not issubclass(model, Table):
+        raise TypeError(f"{model.__name__} is no Table; give its list or point a `readable`.")
+    return model
 
 
 def plain(value: Any) -> Any:
@@ -216,7 +230,7 @@ class Point:
     def statement(self, condition: ColumnElement[bool]) -> Any:
         """The select for one row."""
         return select(*self.listing.selected(), self.model.version.label("row_version")).where(  # type: ignore[attr-defined]
-            self.model.id == bindparam("row_id", type_=Uuid()), alive(self.model), condition
+            col(self.model.id) == bindparam("row_id", type_=Uuid()), alive(self.model), condition
         )
 
     async def get(self, uow: UnitOfWork, id: UUID, **values: Any) -> Response:

@@ -26,11 +26,12 @@ from sqlalchemy import (
     func,
     literal,
     or_,
+    select,
     true,
     union_all,
 )
 from sqlalchemy.orm import aliased
-from sqlmodel import select
+from sqlmodel import col
 
 from lms_core.db import Read, Table
 from lms_core.kinds import Kinds, alive, kind_name, scope_columns
@@ -166,7 +167,7 @@ class Rules:
         if form not in self.check_reads:
             self.check_reads[form] = Read(
                 select(readable.write(model).label("known"), permitted.write(model).label("allowed")).where(
-                    model.id == bindparam("row_id", type_=Uuid()), alive(model)
+                    col(model.id) == bindparam("row_id", type_=Uuid()), alive(model)
                 )
             )
         values = {**readable.parameters, **permitted.parameters, "row_id": id}
@@ -235,7 +236,7 @@ class Rules:
                 found.append(
                     exists().where(
                         held.c.actor_id == holder,
-                        target.id == held.c.object_id,
+                        col(target.id) == held.c.object_id,
                         self.within(target, scope, prefix),
                     )
                 )
@@ -279,7 +280,7 @@ class Rules:
             )
             child = aliased(model)
             parent_column = getattr(child, kind.tree_column().key)
-            below = select(top.c.source, top.c.kind, child.id, top.c.role, top.c.grant_id, top.c.expires_at).where(
+            below = select(top.c.source, top.c.kind, col(child.id), top.c.role, top.c.grant_id, top.c.expires_at).where(
                 parent_column == top.c.object_id,
                 child.is_deleted.is_(False),  # type: ignore[attr-defined]
             )

@@ -37,7 +37,7 @@ def what_actor_may_restore(uow: UnitOfWork) -> Filter:
             *(
                 and_(
                     deletion.root_kind == kind.name,
-                    exists().where(kind.model.id == deletion.root_id, restorable(kind, permitted)),  # type: ignore[arg-type]
+                    exists().where(kind.model.id == deletion.root_id, restorable(kind, permitted)),
                 )
                 for kind, permitted in parts
             ),

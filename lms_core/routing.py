@@ -57,22 +57,22 @@ def requires(
     if (on is None) != (not places) or len(places) > 1:
         raise ValueError("Say on what kind, and name exactly one parameter that holds its id.")
     place, parameter = places[0] if places else ("", "")
-    return Depends(Guard(permission, on, place, parameter))
+    return params.Depends(Guard(permission, on, place, parameter))
 
 
 def reads(permission: str) -> params.Depends:
     """Whoever is signed in may ask; what they may not read by the permission and its rules, the SQL leaves out."""
-    return Depends(Guard(permission, reason="reads"))
+    return params.Depends(Guard(permission, reason="reads"))
 
 
 def signed_in(reason: str) -> params.Depends:
     """Whoever is signed in, since it concerns only the caller; `reason` says what."""
-    return Depends(Guard(reason=reason))
+    return params.Depends(Guard(reason=reason))
 
 
 def public(reason: str) -> params.Depends:
     """Everybody; `reason` says why that is right."""
-    return Depends(Guard(reason=reason, is_public=True))
+    return params.Depends(Guard(reason=reason, is_public=True))
 
 
 async def current_unit_of_work(request: Request) -> UnitOfWork:

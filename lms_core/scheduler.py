@@ -34,7 +34,7 @@ class ScheduleRow(SQLModel, table=True):
     name: str = Field(primary_key=True)
     next_run_at: datetime = Field(
         default=None,
-        sa_type=DateTime(timezone=True),  # type: ignore[call-overload]
+        sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": func.now(), "nullable": False},
     )
 

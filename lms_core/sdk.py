@@ -3,7 +3,7 @@
 from sqlmodel import Field
 
 from lms_core.db import Read, Record, Table, new_id
-from lms_core.deletion import DeletionRead, RestorePreview, RestoreRequest, delete, restore
+from lms_core.deletion import RESTORE_ANSWERS, DeletionRead, RestoreRequest, delete, restore
 from lms_core.errors import (
     Forbidden,
     Invalid,
@@ -42,6 +42,7 @@ from lms_core.uow import Context, UnitOfWork
 
 __all__ = [
     "ACTOR_ID",
+    "RESTORE_ANSWERS",
     "SUPER_ADMIN",
     "Access",
     "Authenticator",
@@ -75,7 +76,6 @@ __all__ = [
     "Read",
     "ReadRule",
     "Record",
-    "RestorePreview",
     "RestoreRequest",
     "RoleSource",
     "Router",

@@ -30,6 +30,8 @@ async def examine(platform: Platform) -> list[tuple[str, bool]]:
         detail = f": {check['detail']}" if "detail" in check else ""
         found.append((f"{check['plugin']} {check['name']}{detail}", is_well))
     if reachable:
-        for position in await positions(platform):
-            found.append((f"migrations of {position.lineage}: {position.current or 'empty'}", position.at_head))
+        found += [
+            (f"migrations of {position.lineage}: {position.current or 'empty'}", position.at_head)
+            for position in await positions(platform)
+        ]
     return found

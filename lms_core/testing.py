@@ -275,9 +275,7 @@ class Lms:
         """An institution with a principal, and a published course with its teacher and a student."""
         institution = await self.make_institution()
         id = institution["id"]
-        principal, teacher, student = [
-            await self.make_user(role, id) for role in ("principal", "teacher", "student")
-        ]
+        principal, teacher, student = [await self.make_user(role, id) for role in ("principal", "teacher", "student")]
         course = await self.make_course(id)
         await self.enroll(course["id"], teacher, "teacher")
         await self.enroll(course["id"], student)
@@ -286,7 +284,9 @@ class Lms:
     async def work_off(self) -> int:
         """Do every due delivery here and now, as workers would; how many were done."""
         done = 0
-        due = text("SELECT id FROM core_delivery WHERE done_at IS NULL AND dead_at IS NULL AND next_attempt_at <= now()")
+        due = text(
+            "SELECT id FROM core_delivery WHERE done_at IS NULL AND dead_at IS NULL AND next_attempt_at <= now()"
+        )
         while True:
             async with self.context.unit_of_work() as uow:
                 ids = list((await uow.session.execute(due)).scalars())
@@ -298,7 +298,7 @@ class Lms:
     async def sql(self, statement: str, **values: Any) -> list[Any]:
         """Rows of a statement, for what HTTP does not show."""
         async with self.context.unit_of_work() as uow:
-            result = await uow.session.execute(text(statement), values)
+            result: Any = await uow.session.execute(text(statement), values)
             return list(result.mappings()) if result.returns_rows else []
 
     @asynccontextmanager

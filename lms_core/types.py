@@ -59,7 +59,7 @@ class RoleSource:
 
     name: str
     kind: str
-    statement: Select[Any]
+    statement: Select[*tuple[Any, ...]]
     memberships: frozenset[str] = frozenset()
 
 

@@ -2,13 +2,23 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
+
+from sqlalchemy import ColumnElement, exists, table
+from sqlalchemy import column as sql_column
 
 from lms_core.sdk import Event, UnitOfWork
 
 COURSE = "courses.course"
 SECTION = "courses.section"
 """The kinds, for cascades and role sources."""
+
+
+def in_published_course(column: Any) -> ColumnElement[bool]:
+    """A condition for read rules: the course that `column` names is published."""
+    course = table("courses_course", sql_column("id"), sql_column("state"))
+    return exists().where(course.c.id == column, course.c.state == "published")
 
 
 @dataclass(frozen=True)

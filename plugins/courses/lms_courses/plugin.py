@@ -1,19 +1,15 @@
 """The courses plugin, as the core sees it."""
 
 from lms_institutions.contracts import INSTITUTION
-from sqlalchemy.orm import aliased
-from sqlmodel import col, exists
+from sqlmodel import col
 
 from lms_core.sdk import Cascade, Permission, PluginInfo, ReadRule, Router, Service, Table, hookimpl
-from lms_courses.contracts import COURSE, CourseCatalog
+from lms_courses.contracts import COURSE, CourseCatalog, in_published_course
 from lms_courses.models import Course, Section
 from lms_courses.router import router
 from lms_courses.service import Catalog
 
 plugin = PluginInfo("courses", "Courses and their sections", requires=("institutions", "users"))
-
-PARENT = aliased(Course)
-IN_PUBLISHED_COURSE = exists().where(col(PARENT.id) == col(Section.course_id), col(PARENT.state) == "published")
 
 
 @hookimpl
@@ -44,7 +40,7 @@ def lms_permissions() -> list[Permission | ReadRule]:
         Permission("courses.delete", "Delete and restore a course", roles=("principal",)),
         ReadRule(Course, "courses.read", where=col(Course.state) == "published"),
         ReadRule(Course, "courses.read_drafts"),
-        ReadRule(Section, "courses.read_content", where=IN_PUBLISHED_COURSE),
+        ReadRule(Section, "courses.read_content", where=in_published_course(col(Section.course_id))),
         ReadRule(Section, "courses.read_drafts"),
     ]
 

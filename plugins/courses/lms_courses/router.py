@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import Query, Response
 
 from lms_core.sdk import (
+    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     Page,
     PageParams,
-    RestorePreview,
     RestoreRequest,
     Router,
     Uow,
@@ -35,7 +35,6 @@ router = Router()
 MAY_EDIT = requires("courses.edit", on="course", path="course_id")
 MAY_READ = requires("courses.read", on="course", path="course_id")
 MAY_EDIT_CONTENT = requires("courses.edit_content", on="course", path="course_id")
-PREVIEW = {200: {"model": RestorePreview}}
 
 
 @router.post(
@@ -97,7 +96,7 @@ async def delete(uow: Uow, course_id: UUID, if_match: IfMatch = None) -> Respons
     name="restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=PREVIEW,
+    responses=RESTORE_ANSWERS,
     dependencies=[reads("courses.delete")],
 )
 async def restore_course(
@@ -150,7 +149,7 @@ async def delete_section(uow: Uow, course_id: UUID, section_id: UUID, if_match: 
     "/{course_id}/sections/{section_id}/restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=PREVIEW,
+    responses=RESTORE_ANSWERS,
     dependencies=[MAY_EDIT_CONTENT],
 )
 async def restore_section(

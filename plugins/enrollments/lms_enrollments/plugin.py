@@ -1,9 +1,11 @@
 """The enrollments plugin, as the core sees it."""
 
+from typing import Any
+
 from lms_courses.contracts import COURSE, CourseParticipation
 from lms_users.contracts import USER
-from sqlalchemy import DateTime, cast, null
-from sqlmodel import col, select
+from sqlalchemy import DateTime, Select, cast, null, select
+from sqlmodel import col
 
 from lms_core.sdk import (
     ACTOR_ID,
@@ -26,7 +28,7 @@ from lms_enrollments.service import ActiveRoster
 
 plugin = PluginInfo("enrollments", "Who takes part in which course, and as what", requires=("courses", "users"))
 
-TAKING_PART = select(
+TAKING_PART: Select[*tuple[Any, ...]] = select(
     col(Enrollment.user_id).label("actor_id"),
     col(Enrollment.course_id).label("object_id"),
     col(Enrollment.role).label("role"),

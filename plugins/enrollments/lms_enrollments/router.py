@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import Query, Response
 
 from lms_core.sdk import (
+    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     Page,
     PageParams,
-    RestorePreview,
     RestoreRequest,
     Router,
     Uow,
@@ -90,7 +90,7 @@ async def delete(uow: Uow, enrollment_id: UUID, if_match: IfMatch = None) -> Res
     name="restore",
     status_code=202,
     response_model=DeletionRead,
-    responses={200: {"model": RestorePreview}},
+    responses=RESTORE_ANSWERS,
     dependencies=[reads("enrollments.delete")],
 )
 async def restore_enrollment(

@@ -5,7 +5,7 @@ Only students take seats. Seats taken are the active rows; nobody waits while on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from lms_courses.contracts import CourseCatalog, CourseParticipation, CourseSummary
@@ -63,7 +63,7 @@ async def place(
     seated = set(new[: await free_seats(uow, course, role, len(new))])
     waiting = [] if not course.waitlist else [user_id for user_id in new if user_id not in seated]
     numbers = dict(zip(waiting, await waiting_numbers(uow, course.id, len(waiting)), strict=True))
-    rows = {
+    rows: dict[UUID, dict[str, Any]] = {
         user_id: {
             "id": new_id(),
             "course_id": course.id,
@@ -85,16 +85,14 @@ async def place(
     return [outcome(user_id, standing, rows) for user_id in user_ids]
 
 
-def outcome(user_id: UUID, standing: dict[UUID, UUID], rows: dict[UUID, dict[str, object]]) -> Placed:
+def outcome(user_id: UUID, standing: dict[UUID, UUID], rows: dict[UUID, dict[str, Any]]) -> Placed:
     """What became of one user."""
     if user_id in standing:
         return Placed(user_id, "exists", standing[user_id])
     row = rows.get(user_id)
     if row is None:
         return Placed(user_id, "error", code="course_full")
-    id = row["id"]
-    assert isinstance(id, UUID)
-    return Placed(user_id, "created" if row["state"] == "active" else "waitlisted", id)
+    return Placed(user_id, "created" if row["state"] == "active" else "waitlisted", row["id"])
 
 
 async def standing_enrollments(
@@ -108,7 +106,7 @@ async def standing_enrollments(
         col(Enrollment.state).in_(("active", "waitlisted")),
         col(Enrollment.is_deleted).is_(False),
     )
-    return {user_id: id for user_id, id in (await uow.session.execute(statement)).all()}
+    return dict(row.tuple() for row in await uow.session.execute(statement))
 
 
 async def waiting_numbers(uow: UnitOfWork, course_id: UUID, wanted: int) -> range:
@@ -118,7 +116,7 @@ async def waiting_numbers(uow: UnitOfWork, course_id: UUID, wanted: int) -> rang
     statement = select(func.coalesce(func.max(Enrollment.waiting_number), 0)).where(
         col(Enrollment.course_id) == course_id
     )
-    last = int((await uow.session.execute(statement)).scalar_one())
+    last = (await uow.session.execute(statement)).scalar_one() or 0
     return range(last + 1, last + 1 + wanted)
 
 

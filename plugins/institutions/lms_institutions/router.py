@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import Query, Response
 
 from lms_core.sdk import (
+    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     Page,
     PageParams,
-    RestorePreview,
     RestoreRequest,
     Router,
     Uow,
@@ -70,7 +70,7 @@ async def delete(uow: Uow, institution_id: UUID, if_match: IfMatch = None) -> Re
     name="restore",
     status_code=202,
     response_model=DeletionRead,
-    responses={200: {"model": RestorePreview}},
+    responses=RESTORE_ANSWERS,
     dependencies=[reads("institutions.edit")],
 )
 async def restore_institution(

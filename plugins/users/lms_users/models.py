@@ -36,5 +36,5 @@ class Grant(Table, table=True):
     user_id: UUID = Field(foreign_key="users_user.id")
     role: str = Field(max_length=40)
     institution_id: UUID | None = Field(default=None, foreign_key="institutions_institution.id")
-    expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     granted_by: UUID | None = None

@@ -1,8 +1,10 @@
 """The users plugin, as the core sees it."""
 
+from typing import Any
+
 from lms_institutions.contracts import INSTITUTION
-from sqlalchemy import func
-from sqlmodel import col, or_, select
+from sqlalchemy import Select, func, or_, select
+from sqlmodel import col
 
 from lms_core.sdk import (
     ACTOR_ID,
@@ -25,7 +27,7 @@ from lms_users.service import Directory
 
 plugin = PluginInfo("users", "People, and the roles they are granted", requires=("institutions",))
 
-GRANTED = select(
+GRANTED: Select[*tuple[Any, ...]] = select(
     col(Grant.user_id).label("actor_id"),
     col(Grant.institution_id).label("object_id"),
     col(Grant.role).label("role"),

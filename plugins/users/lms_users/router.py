@@ -6,11 +6,11 @@ from uuid import UUID
 from fastapi import Query, Response
 
 from lms_core.sdk import (
+    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     Page,
     PageParams,
-    RestorePreview,
     RestoreRequest,
     Router,
     Uow,
@@ -80,7 +80,7 @@ async def delete(uow: Uow, user_id: UUID, if_match: IfMatch = None) -> Response:
     name="restore",
     status_code=202,
     response_model=DeletionRead,
-    responses={200: {"model": RestorePreview}},
+    responses=RESTORE_ANSWERS,
     dependencies=[reads("users.delete")],
 )
 async def restore_user(
@@ -113,7 +113,7 @@ async def take_role(uow: Uow, user_id: UUID, grant_id: UUID, if_match: IfMatch =
     "/{user_id}/roles/{grant_id}/restore",
     status_code=202,
     response_model=DeletionRead,
-    responses={200: {"model": RestorePreview}},
+    responses=RESTORE_ANSWERS,
     dependencies=[reads("users.grant")],
 )
 async def restore_role(

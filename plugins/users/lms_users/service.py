@@ -1,6 +1,7 @@
 """The rules for users."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from fastapi import Response
@@ -131,8 +132,8 @@ class Directory(UserDirectory):
         """A live user by address."""
         return await self._one(uow, User.email_key == email_key(email))
 
-    async def _one(self, uow: UnitOfWork, condition: object) -> Person | None:
-        statement = select(User).where(condition, alive(User))  # type: ignore[call-overload]
+    async def _one(self, uow: UnitOfWork, condition: Any) -> Person | None:
+        statement = select(User).where(condition, alive(User))
         user = (await uow.session.execute(statement)).scalar_one_or_none()
         return None if user is None else Person(user.id, user.email, user.full_name, user.is_active)
 
