@@ -28,6 +28,7 @@ class CommandsWithPlugins(TyperGroup):
         if found is not None:
             return found
         platform = load()
+        ctx.obj = platform
         for plugin in platform.plugins:
             if plugin.name == cmd_name and plugin.commands:
                 group = typer.Typer(no_args_is_help=True, help=plugin.info.summary)

@@ -231,7 +231,7 @@ async def find_deletion(uow: UnitOfWork, kind: Kind, id: UUID, lock: bool) -> De
 
     404 when the actor may not know the row, 403 when they may know but not restore it.
     """
-    row = (await uow.session.execute(select(kind.model).where(col(kind.model.id) == id))).scalar_one_or_none()  # type: ignore[arg-type]
+    row = (await uow.session.execute(select(kind.model).where(col(kind.model.id) == id))).scalar_one_or_none()
     permitted = row is not None and await may_restore(uow, kind, id)
     if row is None or not permitted:
         readable = uow.readable(kind.model)
@@ -288,7 +288,7 @@ async def hold_parents_of_dead(uow: UnitOfWork, kind: Kind, id: UUID) -> None:
     """Keep what the row hangs under alive until this transaction ends; 409 `parent_deleted` when it is not."""
     for edge in kind.parents:
         column = getattr(kind.model, edge.column)
-        parent_id = (await uow.session.execute(select(column).where(col(kind.model.id) == id))).scalar_one()  # type: ignore[arg-type]
+        parent_id = (await uow.session.execute(select(column).where(col(kind.model.id) == id))).scalar_one()
         if parent_id is None:
             continue
         try:
@@ -314,7 +314,7 @@ async def find_conflicts(uow: UnitOfWork, root: Kind, deletion: Deletion, on_con
         parent = uow.context.platform.kinds.by_name[edge.parent].model
         column = getattr(root.model, edge.column)
         dead = select(column).where(
-            col(root.model.id) == deletion.root_id,  # type: ignore[arg-type]
+            col(root.model.id) == deletion.root_id,
             column.is_not(None),
             ~exists().where(parent.id == column, alive(parent))
             if parent is not root.model
@@ -328,7 +328,7 @@ async def find_conflicts(uow: UnitOfWork, root: Kind, deletion: Deletion, on_con
         ids = (
             list(
                 (
-                    await uow.session.execute(select(col(kind.model.id)).where(kind.model.deletion_id == deletion.id))
+                    await uow.session.execute(select(col(kind.model.id)).where(col(kind.model.deletion_id) == deletion.id))
                 ).scalars()
             )
             if kind.reactions

@@ -54,14 +54,12 @@ class Postgres(Engine):
         """Create the cluster if there is none, wait for the end of an earlier postmaster, and start."""
         postgres = self.program("postgres")
         identity = self.identity(postgres)
-        cluster = self.cluster(identity)
-        if cluster.exists():
-            clear_remains(cluster)
-        else:
-            self.create(cluster, identity)
+        if not self.cluster.exists():
+            self.create(identity)
+        clear_remains(self.cluster)
         settings = SETTINGS | {"port": str(self.port)} | ({} if self.durable else FAST_SETTINGS)
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-        return Child([postgres, "-D", str(cluster), *options], self.log, identity=identity)
+        return Child([postgres, "-D", str(self.cluster), *options], self.log, identity=identity)
 
     def program(self, name: str) -> str:
         """The path of one of PostgreSQL's programs."""
@@ -71,7 +69,7 @@ class Postgres(Engine):
         """Who runs it: we ourselves, or for root what works on this machine; StartRefused when nothing does."""
         if os.geteuid() != 0:
             return "same"
-        choices: tuple[Identity, ...] = ("namespace", "nobody")
+        choices: tuple[Identity, ...] = ("nobody",) if "postgres_home" in self.folder.kept else ("namespace", "nobody")
         for identity in choices:
             attempt = subprocess.run(launched([postgres, "--version"], identity), capture_output=True, check=False)
             if attempt.returncode == 0:
@@ -81,27 +79,25 @@ class Postgres(Engine):
             f"start as an ordinary user, or set {self.url_setting}."
         )
 
-    def cluster(self, identity: Identity) -> Path:
-        """Where the cluster is, chosen once: in the data folder, or where nobody can reach it."""
-        if "postgres_cluster" not in self.folder.kept:
-            home = self.folder.path
-            if identity == "nobody":
-                home = Path("/var/tmp", f"lms-{secrets.token_hex(8)}")
-            self.folder.keep("postgres_cluster", str(home / "postgres"))
-        return Path(self.folder.kept["postgres_cluster"])
+    @property
+    def cluster(self) -> Path:
+        """Where the cluster is: in the data folder, or where the user nobody can reach it."""
+        return Path(self.folder.kept.get("postgres_home", self.folder.path)) / "postgres"
 
-    def create(self, cluster: Path, identity: Identity) -> None:
+    def create(self, identity: Identity) -> None:
         """Create the cluster and its database beside its place, then move it there: it is complete or not there."""
-        side = cluster.with_name("postgres.new")
+        if identity == "nobody" and "postgres_home" not in self.folder.kept:
+            self.folder.keep("postgres_home", f"/var/tmp/lms-{secrets.token_hex(8)}")
+        home = self.cluster.parent
+        home.mkdir(mode=0o700, exist_ok=True)
+        side, password = home / "postgres.new", home / "postgres.password"
         if side.exists():
             clear_remains(side)
             shutil.rmtree(side)
-        cluster.parent.mkdir(mode=0o700, exist_ok=True)
-        password = cluster.with_name("postgres.password")
         write_private(password, self.folder.secret("postgres_password"))
         if identity == "nobody":
             nobody = pwd.getpwnam("nobody")
-            for path in (cluster.parent, password):
+            for path in (home, password):
                 os.chown(path, nobody.pw_uid, nobody.pw_gid)
         initdb = [
             *(self.program("initdb"), "-D", str(side), "-U", USER, "-A", "scram-sha-256", f"--pwfile={password}"),
@@ -113,7 +109,7 @@ class Postgres(Engine):
         single = [self.program("postgres"), "--single", "-D", str(side), *quick, "template1"]
         self.prepare(single, identity, f"CREATE DATABASE {DATABASE}\n")
         password.unlink()
-        side.rename(cluster)
+        side.rename(self.cluster)
 
     def locale_provider(self) -> tuple[str, ...]:
         """Unicode rules that need neither ICU nor the system's locales, from PostgreSQL 17 on."""

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from lms_core.engine import find_program
+from lms_core.engine_postgres import Postgres
 from lms_core.engine_redis import Redis
 from lms_core.engine_s3 import S3
 from lms_core.engines import Engines
@@ -163,7 +164,9 @@ def test_a_pid_that_was_given_to_another_program_does_not_stop_postgres(tmp_path
     with engines_in(tmp_path, "postgres") as engines:
         pid = engines.pid("postgres")
         assert pid is not None
-        pid_file = Path(engines.folder.kept["postgres_cluster"]) / "postmaster.pid"
+        postgres = engines.engines["postgres"]
+        assert isinstance(postgres, Postgres)
+        pid_file = postgres.cluster / "postmaster.pid"
         text = pid_file.read_text()
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not engines.is_alive("postgres"))

@@ -1,0 +1,120 @@
+"""Whatever is wrong with a plugin stops the start, with one sentence that names the plugin and the fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from installed import environment, lms, write_plugin
+
+HEAD = """
+from uuid import UUID
+from fastapi import APIRouter
+from pydantic import BaseModel
+from lms_core.sdk import *
+plugin = PluginInfo("planted", "Planted by a test")
+"""
+ENABLED = "[plugins.planted]\nenabled = true\n"
+
+CASES = {
+    "mistyped hook": ("@hookimpl\ndef lms_ruotes(): return []", ["lms_ruotes", "lms_routes"]),
+    "unguarded route": (
+        "router = Router()\n@router.get('')\nasync def look(): return {}\n@hookimpl\ndef lms_routes(): return [router]",
+        ["GET /planted", "neither a permission nor that it is public", "requires(...)"],
+    ),
+    "router of FastAPI itself": ("@hookimpl\ndef lms_routes(): return [APIRouter()]", ["lms_core.sdk.Router"]),
+    "table without its prefix": (
+        "class Thing(Table, table=True):\n    __tablename__ = 'thing'\n@hookimpl\ndef lms_models(): return [Thing]",
+        ["'thing'", "planted_<name>"],
+    ),
+    "permission without its prefix": (
+        "@hookimpl\ndef lms_permissions(): return [Permission('do.it', 'Do it')]",
+        ["'do.it'", "planted.<name>"],
+    ),
+    "unknown permission at a route": (
+        "router = Router()\n@router.get('', dependencies=[reads('planted.look')])\nasync def look(): return {}\n"
+        "@hookimpl\ndef lms_routes(): return [router]",
+        ["'planted.look'", "lms_permissions"],
+    ),
+    "two providers of one contract": (
+        "class A: pass\n@hookimpl\ndef lms_services(): return [Service(A, A()), Service(A, A())]",
+        ["both provide A", "switch one of them off"],
+    ),
+    "cascade under nothing": (
+        "class Thing(Table, table=True):\n    __tablename__ = 'planted_thing'\n    thing_id: UUID\n"
+        "@hookimpl\ndef lms_models(): return [Thing]\n"
+        "@hookimpl\ndef lms_cascades(): return [Cascade(child=Thing, column='thing_id', parent='no.thing')]",
+        ["no.thing", "`requires`"],
+    ),
+    "no PluginInfo": ("del plugin", ["PluginInfo('planted', ...)"]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_planted_mistakes_refuse_the_start(tmp_path: Path, name: str) -> None:
+    source, expected = CASES[name]
+    write_plugin(tmp_path, "planted", HEAD + source)
+    result = lms(environment(tmp_path, ENABLED), "plugins")
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert "planted" in result.stderr
+    for part in expected:
+        assert part in result.stderr
+
+
+TOML_CASES = {
+    "not installed": ("[plugins.nowhere]\nenabled = true\n", ["nowhere", "not installed"]),
+    "missing requirement": (
+        ENABLED + "[plugins.courses]\nenabled = true\n", ["courses requires the plugin institutions", "enable"]
+    ),
+    "unknown key": (ENABLED + "colour = 'red'\n", ["planted", "'colour'"]),
+    "unknown table": ("[plugin.planted]\nenabled = true\n", ["'plugin'"]),
+    "not TOML": ("[plugins.planted\n", ["not valid TOML"]),
+}
+
+
+@pytest.mark.parametrize("name", TOML_CASES)
+def test_mistakes_in_plugins_toml_refuse_the_start(tmp_path: Path, name: str) -> None:
+    toml, expected = TOML_CASES[name]
+    write_plugin(tmp_path, "planted", HEAD)
+    result = lms(environment(tmp_path, toml), "plugins")
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    for part in expected:
+        assert part in result.stderr
+
+
+def test_a_circle_of_requirements_refuses_the_start(tmp_path: Path) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        write_plugin(
+            tmp_path, name, f"from lms_core.sdk import *\nplugin = PluginInfo('{name}', '', requires=('{other}',))"
+        )
+    result = lms(environment(tmp_path, "[plugins.one]\nenabled = true\n[plugins.two]\nenabled = true\n"), "plugins")
+    assert result.returncode == 2
+    assert "one → two → one" in result.stderr
+
+
+def test_what_is_not_enabled_is_never_imported(tmp_path: Path) -> None:
+    write_plugin(tmp_path, "planted", "raise SystemExit('imported')")
+    result = lms(environment(tmp_path, "[plugins.planted]\nenabled = false\n"), "plugins")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"LMS_SECRET_KEY": ""}, "LMS_SECRET_KEY"),
+        ({"LMS_SECRET_KEY": "short"}, "LMS_SECRET_KEY"),
+        ({"LMS_DEBUG": "true"}, "LMS_DEBUG"),
+        ({"LMS_CORS_ORIGINS": "*"}, "LMS_CORS_ORIGINS"),
+        ({"LMS_DATABASE_POOL": "many"}, "LMS_DATABASE_POOL"),
+    ],
+)
+def test_production_refuses_what_is_unsafe(tmp_path: Path, changes: dict[str, str], expected: str) -> None:
+    write_plugin(tmp_path, "planted", HEAD)
+    safe = {"LMS_ENV": "production", "LMS_SECRET_KEY": "x" * 32}
+    assert lms(environment(tmp_path, ENABLED, **safe), "plugins").returncode == 0
+    result = lms(environment(tmp_path, ENABLED, **safe, **{}) | changes, "plugins")
+    assert result.returncode == 2
+    assert expected in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
