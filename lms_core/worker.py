@@ -118,7 +118,11 @@ def run_worker(settings: Settings) -> None:
     process = Process(platform)
     celery = make_celery(settings)
 
-    celery.task(lambda delivery_id: process.deliver(UUID(delivery_id)), name=TASK)
+
+    def deliver_one(delivery_id: str) -> None:
+        process.deliver(UUID(delivery_id))
+
+    celery.task(deliver_one, name=TASK)
     worker_process_init.connect(die_with_parent, weak=False)
     worker_process_shutdown.connect(lambda **_: process.close(), weak=False)
     celery.worker_main(

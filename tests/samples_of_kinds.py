@@ -1,0 +1,83 @@
+"""One way to make a row of each kind through HTTP; the contract tests run for every kind that is named here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from lms_core.testing import Caller, Lms, School
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row: its kind, where it lives, the list that has it, and a change that PATCH takes."""
+
+    kind: str
+    path: str
+    list_path: str
+    change: dict[str, Any]
+    owner: Caller
+
+
+async def institution(lms: Lms, school: School) -> Sample:
+    made = await lms.make_institution(school.institution["id"])
+    return Sample(
+        "institutions.institution", f"/institutions/{made['id']}", "/institutions", {"name": "Renamed"}, school.principal
+    )
+
+
+async def user(lms: Lms, school: School) -> Sample:
+    made = await lms.make_user("student", school.institution["id"])
+    return Sample("users.user", f"/users/{made.id}", "/users", {"full_name": "Renamed"}, school.principal)
+
+
+async def grant(lms: Lms, school: School) -> Sample:
+    made = await lms.make_user()
+    body = {"role": "teacher", "institution_id": school.institution["id"]}
+    given = await (await lms.admin()).create(f"/users/{made.id}/roles", body)
+    path = f"/users/{made.id}/roles"
+    return Sample("users.grant", f"{path}/{given['id']}", path, {}, await lms.admin())
+
+
+async def course(lms: Lms, school: School) -> Sample:
+    made = await lms.make_course(school.institution["id"])
+    return Sample("courses.course", f"/courses/{made['id']}", "/courses", {"title": "Renamed"}, school.principal)
+
+
+async def section(lms: Lms, school: School) -> Sample:
+    path = f"/courses/{school.course['id']}/sections"
+    made = await school.teacher.create(path, {"name": uuid4().hex})
+    return Sample("courses.section", f"{path}/{made['id']}", path, {"name": uuid4().hex}, school.teacher)
+
+
+async def enrollment(lms: Lms, school: School) -> Sample:
+    made = await lms.enroll(school.course["id"], await lms.make_user("student", school.institution["id"]))
+    return Sample(
+        "enrollments.enrollment", f"/enrollments/{made['id']}", "/enrollments", {"section_id": None}, school.teacher
+    )
+
+
+async def material(lms: Lms, school: School) -> Sample:
+    body = {"course_id": school.course["id"], "kind": "page", "title": "Cells", "body": "Words", "published": True}
+    made = await school.teacher.create("/materials", body)
+    return Sample("materials.material", f"/materials/{made['id']}", "/materials", {"title": "Renamed"}, school.teacher)
+
+
+async def file(lms: Lms, school: School) -> Sample:
+    body = {"filename": "notes.txt", "content_type": "text/plain", "size": 5, "course_id": school.course["id"]}
+    made = await school.teacher.create("/files", body)
+    return Sample("files.file", f"/files/{made['id']}", "/files", {"filename": "renamed.txt"}, school.teacher)
+
+
+SAMPLES: dict[str, Callable[[Lms, School], Awaitable[Sample]]] = {
+    "institutions.institution": institution,
+    "users.user": user,
+    "users.grant": grant,
+    "courses.course": course,
+    "courses.section": section,
+    "enrollments.enrollment": enrollment,
+    "files.file": file,
+    "materials.material": material,
+}

@@ -1,0 +1,156 @@
+"""What every kind promises: reading, changing, deleting and restoring work the same way everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from samples_of_kinds import SAMPLES, Sample
+
+from lms_core.testing import Lms, School
+
+pytestmark = pytest.mark.anyio
+kinds = pytest.mark.parametrize("kind", SAMPLES)
+patched = pytest.mark.parametrize("kind", [kind for kind in SAMPLES if kind != "users.grant"])
+
+
+def id_of(sample: Sample) -> str:
+    return sample.path.rsplit("/", 1)[1]
+
+
+async def ids_in_list(sample: Sample) -> list[str]:
+    return [item["id"] for item in await sample.owner.items(sample.list_path)]
+
+
+async def row(lms: Lms, sample: Sample) -> dict[str, Any]:
+    found = await lms.sql(f"SELECT * FROM {sample.kind.replace('.', '_')} WHERE id = :id", id=id_of(sample))
+    return dict(found[0])
+
+
+def test_every_kind_has_a_sample(lms: Lms) -> None:
+    assert set(lms.context.platform.kinds.by_name) == set(SAMPLES)
+
+
+@patched
+async def test_reading_answers_with_an_etag_and_304(lms: Lms, school: School, kind: str) -> None:
+    sample = await SAMPLES[kind](lms, school)
+    first = await sample.owner.get(sample.path)
+    assert first.status_code == 200, first.text
+    assert first.headers["etag"].startswith('"')
+    again = await sample.owner.get(sample.path, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert id_of(sample) in await ids_in_list(sample)
+
+
+@patched
+async def test_a_read_and_a_list_take_one_statement_when_the_caller_is_known(
+    lms: Lms, school: School, kind: str
+) -> None:
+    sample = await SAMPLES[kind](lms, school)
+    await sample.owner.get(sample.path)
+    async with lms.counted() as point:
+        assert (await sample.owner.get(sample.path)).status_code == 200
+    expected = 1
+    assert point.statements == expected
+    async with lms.counted() as listing:
+        assert (await sample.owner.get(sample.list_path)).status_code == 200
+    nested = "sections" in sample.list_path
+    assert listing.statements == expected + nested
+
+
+@patched
+async def test_if_match_decides_between_two_writers(lms: Lms, school: School, kind: str) -> None:
+    sample = await SAMPLES[kind](lms, school)
+    tag = (await sample.owner.get(sample.path)).headers["etag"]
+    body = sample.change
+    first = await sample.owner.patch(sample.path, body, headers={"If-Match": tag})
+    assert first.status_code == 200, first.text
+    if kind == "enrollments.enrollment":
+        # Taking away a section that is not there changes nothing, so the tag stays good.
+        stale = '"999.x"'
+    else:
+        assert first.headers["etag"] != tag
+        stale = tag
+    refused = await sample.owner.patch(sample.path, body, headers={"If-Match": stale})
+    assert (refused.status_code, refused.json()["code"]) == (412, "precondition_failed")
+    refused = await sample.owner.delete(sample.path, headers={"If-Match": stale})
+    assert refused.status_code == 412
+    read = await sample.owner.get(sample.path)
+    assert read.headers["etag"] == first.headers["etag"]
+    assert (await sample.owner.patch(sample.path, body)).status_code == 200
+
+
+@kinds
+async def test_delete_and_restore_bring_back_exactly_the_same(lms: Lms, school: School, kind: str) -> None:
+    sample = await SAMPLES[kind](lms, school)
+    before = await row(lms, sample)
+    deleted = await sample.owner.delete(sample.path)
+    assert deleted.status_code == 202, deleted.text
+    deletion = deleted.json()
+    assert deletion["root"]["kind"] == kind
+    assert deletion["root"]["id"] == id_of(sample)
+    assert deletion["state"] == "cascading"
+    # Gone at once, whatever the cascade has done so far.
+    if kind != "users.grant":
+        assert (await sample.owner.get(sample.path)).status_code == 404
+    assert id_of(sample) not in await ids_in_list(sample)
+    again = await sample.owner.delete(sample.path)
+    assert (again.status_code, again.json()["code"]) == (404, f"{kind.split('.')[1]}_not_found")
+    await lms.work_off()
+    shown = (await sample.owner.get(f"/deletions/{deletion['id']}")).json()
+    assert shown["state"] == "deleted"
+    assert shown["counts"][kind] == 1
+    assert deletion["id"] in [item["id"] for item in await sample.owner.items("/deletions", kind=kind)]
+    dead = await row(lms, sample)
+    assert {**dead, "is_deleted": False, "deletion_id": None} == {
+        **before, "version": before["version"] + 1, "updated_at": dead["updated_at"],
+    }  # fmt: skip
+
+    preview = await sample.owner.post(f"{sample.path}/restore?dry_run=true")
+    assert preview.status_code == 200, preview.text
+    assert preview.json()["conflicts"] == []
+    assert preview.json()["counts"] == shown["counts"]
+    restored = await sample.owner.post(f"{sample.path}/restore")
+    assert restored.status_code == 202, restored.text
+    await lms.work_off()
+    after = await row(lms, sample)
+    assert after == {**before, "version": before["version"] + 2, "updated_at": after["updated_at"]}
+    assert (await sample.owner.get(f"/deletions/{deletion['id']}")).json()["state"] == "restored"
+    assert id_of(sample) in await ids_in_list(sample)
+    refused = await sample.owner.post(f"{sample.path}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_deleted")
+
+
+@kinds
+async def test_strangers_get_the_answer_of_a_random_id(lms: Lms, school: School, kind: str) -> None:
+    sample = await SAMPLES[kind](lms, school)
+    stranger = (await lms.make_school()).principal
+    random = sample.path.replace(id_of(sample), str(uuid4()))
+    for method, suffix, body in (
+        ("GET", "", None), ("PATCH", "", sample.change), ("DELETE", "", None), ("POST", "/restore", None),
+    ):  # fmt: skip
+        if kind == "users.grant" and method in ("GET", "PATCH"):
+            continue
+        options = {} if body is None else {"json": body}
+        known = await stranger.send(method, sample.path + suffix, **options)
+        unknown = await stranger.send(method, random + suffix, **options)
+        assert known.status_code == 404, (method, known.text)
+        assert {**known.json(), "request_id": ""} == {**unknown.json(), "request_id": ""}
+    listing = await stranger.get(sample.list_path)
+    assert listing.status_code == (404 if "{" in sample.list_path or sample.list_path.count("/") > 1 else 200)
+    if listing.status_code == 200:
+        assert id_of(sample) not in [item["id"] for item in await stranger.items(sample.list_path)]
+
+
+@kinds
+async def test_only_those_who_may_restore_see_the_deletion(lms: Lms, school: School, kind: str) -> None:
+    sample = await SAMPLES[kind](lms, school)
+    deletion = (await sample.owner.delete(sample.path)).json()
+    await lms.work_off()
+    for caller in (school.student, (await lms.make_school()).principal):
+        assert (await caller.get(f"/deletions/{deletion['id']}")).status_code == 404
+        assert deletion["id"] not in [item["id"] for item in await caller.items("/deletions")]
+        refused = await caller.post(f"{sample.path}/restore")
+        assert refused.status_code in (403, 404), refused.text
+        assert (await row(lms, sample))["is_deleted"]
