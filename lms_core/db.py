@@ -24,6 +24,9 @@ from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.visitors import iterate
 from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
@@ -131,10 +134,16 @@ class Read:
     """A `select()` compiled once and run on the read pool; `bindparam`s become keyword arguments."""
 
     def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
-        compiled = statement.compile(dialect=READ_DIALECT, compile_kwargs={"render_postcompile": True})
-        self.sql = str(compiled)
-        self.names = tuple(compiled.positiontup or ())
-        self.fixed: Mapping[str, Any] = compiled.params
+        bound = [part for part in iterate(statement) if isinstance(part, BindParameter)]
+        open_names = {part.key for part in bound if part.required}
+        compiled = statement.params(dict.fromkeys(open_names)).compile(dialect=READ_DIALECT)
+        assert isinstance(compiled, SQLCompiler)
+        state = compiled.construct_expanded_state(escape_names=False)
+        self.sql = state.statement
+        self.names = tuple(state.positiontup or ())
+        self.fixed: Mapping[str, Any] = {
+            name: value for name, value in state.parameters.items() if name not in open_names
+        }
 
     def arguments(self, given: Mapping[str, Any]) -> list[Any]:
         """The positional arguments of the compiled statement."""

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from fastapi import Response
 from pydantic import BaseModel
-from sqlalchemy import DateTime, String, and_, cast, exists, func, inspect, literal, or_, select, text, update
+from sqlalchemy import DateTime, String, and_, cast, exists, func, inspect, literal, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, col
@@ -264,24 +264,10 @@ def not_deleted(kind: Kind) -> StateConflict:
 
 
 async def may_restore(uow: UnitOfWork, kind: Kind, id: UUID) -> bool:
-    """Whether the actor has the kind's restore permission on a dead row; in a tree, on what it hung under."""
-    permitted = uow.permitted(kind.restore_permission, kind.model)
-    statement = select(col(kind.model.id)).where(col(kind.model.id) == id, restorable(kind, permitted))
+    """Whether the actor has the kind's restore permission on a dead row."""
+    permitted = uow.context.platform.rules.restorable(uow.access, kind, "may")
+    statement = select(col(kind.model.id)).where(col(kind.model.id) == id, permitted.write(kind.model))
     return (await uow.session.execute(statement, permitted.parameters)).first() is not None
-
-
-def restorable(kind: Kind, permitted: Any) -> Any:
-    """The condition behind `may_restore`, over rows of the kind.
-
-    In a tree the roles that reached the dead row no longer do (roles spread over what lives), so its parent is asked.
-    """
-    if not kind.is_tree or permitted.shape == "all":
-        return permitted.write(kind.model)
-    parent = aliased(kind.model)
-    return or_(
-        permitted.write(kind.model),
-        exists().where(parent.id == kind.tree_column(), permitted.write(parent)),
-    )
 
 
 async def hold_parents_of_dead(uow: UnitOfWork, kind: Kind, id: UUID) -> None:
@@ -328,7 +314,9 @@ async def find_conflicts(uow: UnitOfWork, root: Kind, deletion: Deletion, on_con
         ids = (
             list(
                 (
-                    await uow.session.execute(select(col(kind.model.id)).where(col(kind.model.deletion_id) == deletion.id))
+                    await uow.session.execute(
+                        select(col(kind.model.id)).where(col(kind.model.deletion_id) == deletion.id)
+                    )
                 ).scalars()
             )
             if kind.reactions

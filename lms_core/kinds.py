@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, inspect, or_
+from sqlalchemy import ColumnElement, Select, and_, exists, inspect, or_, true
 from sqlalchemy.orm import aliased
 from sqlmodel import select
 
@@ -165,7 +165,7 @@ def alive(model: Any, own: bool = True) -> ColumnElement[bool]:
         lives = exists().where(other.id == column, alive(other))
         nullable = inspect(entity).columns[edge.column].nullable
         conditions.append(or_(column.is_(None), lives) if nullable else lives)
-    return and_(*conditions)
+    return and_(true(), *conditions)
 
 
 def live(model: type[Any]) -> Select[Any]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    Exists,
     Select,
     Uuid,
     and_,
@@ -34,7 +35,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from lms_core.db import Read, Table
-from lms_core.kinds import Kinds, alive, kind_name, scope_columns
+from lms_core.kinds import Kind, Kinds, alive, kind_name, scope_columns
 from lms_core.types import HeldRole, Identity, Permission, ReadRule, RoleSource
 
 if TYPE_CHECKING:
@@ -156,6 +157,25 @@ class Rules:
         holder = next((rule.holder for rule in self.reading(model) if rule.holder is not None), None)
         return self.any_of(access, model, [ReadRule(model, permission, holder=holder)], "may")
 
+    def restorable(self, access: Access, kind: Kind, name: str) -> Filter:
+        """Which dead rows of a kind may this actor bring back?
+
+        In a tree the roles that reached a dead row no longer do (they spread over what lives), so its parent is
+        asked; for a person, the roles that the same delete took count too.
+        """
+        holder = next((rule.holder for rule in kind.rules if rule.holder is not None), None)
+        rule = ReadRule(kind.model, kind.restore_permission, holder=holder)
+        found = self.any_of(access, kind.model, [rule], name, dead=True)
+        if not kind.is_tree or access.everywhere:
+            return found
+
+        def write(entity: Any) -> ColumnElement[bool]:
+            parent = aliased(kind.model)
+            column = getattr(entity, kind.tree_column().key)
+            return found.write(entity) | exists().where(col(parent.id) == column, found.write(parent))
+
+        return replace(found, write=write)
+
     async def check(
         self, context: Context, access: Access, permission: str, model: type[Table], id: UUID
     ) -> tuple[bool, bool]:
@@ -174,7 +194,9 @@ class Rules:
         row = await self.check_reads[form].one(context.database, **values)
         return (False, False) if row is None else (bool(row["known"]), bool(row["allowed"]))
 
-    def any_of(self, access: Access, model: type[Table], rules: Sequence[ReadRule], name: str) -> Filter:
+    def any_of(
+        self, access: Access, model: type[Table], rules: Sequence[ReadRule], name: str, dead: bool = False
+    ) -> Filter:
         """The rows for which at least one rule says yes; `name` keeps two filters in one statement apart."""
         if access.system:
             return Filter("all", {}, lambda entity: true())
@@ -193,16 +215,18 @@ class Rules:
             parts.append((rule, scope, prefix))
 
         def write(entity: Any) -> ColumnElement[bool]:
-            return or_(false(), *(self.write_rule(entity, *part) for part in parts))
+            return or_(false(), *(self.write_rule(entity, *part, dead) for part in parts))
 
         return Filter((name, kind_name(model), tuple(shape)), parameters, write, never=not parts)
 
-    def write_rule(self, entity: Any, rule: ReadRule, scope: Scope | None, prefix: str) -> ColumnElement[bool]:
+    def write_rule(
+        self, entity: Any, rule: ReadRule, scope: Scope | None, prefix: str, dead: bool
+    ) -> ColumnElement[bool]:
         """One rule as SQL."""
         conditions: list[ColumnElement[bool]] = [] if rule.where is None else [rule.where]
         if scope is not None and not scope.everywhere:
             if rule.holder is not None:
-                conditions.append(self.held_within(rule.holder, scope, prefix))
+                conditions.append(self.held_within(rule.holder, scope, prefix, entity if dead else None))
             else:
                 conditions.append(self.within(entity, scope, prefix))
         return and_(true(), *conditions)
@@ -218,29 +242,30 @@ class Rules:
             ),
         )
 
-    def held_within(self, holder: Any, scope: Scope, prefix: str) -> ColumnElement[bool]:
-        """The person holds some role at an object in the scope, or at one that hangs under it."""
+    def held_within(self, holder: Any, scope: Scope, prefix: str, dead: Any) -> ColumnElement[bool]:
+        """The person holds some role at an object in the scope, or at one that hangs under it.
+
+        `dead` is None, or the entity of dead rows: then a role counts too that the row's own deletion took.
+        """
         found: list[ColumnElement[bool]] = []
         for source in self.sources:
-            held = source.statement.subquery()
-            target = aliased(self.kinds.by_name[source.kind].model)
-            reachable = {kind for kind, _ in scope_columns(self.kinds, target)} & set(scope.ids)
-            if reachable == {source.kind}:
-                found.append(
-                    exists().where(
-                        held.c.actor_id == holder,
-                        held.c.object_id == bound_ids(prefix + source.kind.replace(".", "_")),
-                    )
-                )
-            elif reachable:
-                found.append(
-                    exists().where(
-                        held.c.actor_id == holder,
-                        col(target.id) == held.c.object_id,
-                        self.within(target, scope, prefix),
-                    )
-                )
+            found += self.held_from(source, source.statement.subquery(), holder, scope, prefix)
+            if dead is not None and source.taken is not None:
+                taken = source.taken.subquery()
+                same = taken.c.deletion_id == dead.deletion_id
+                found += [condition.where(same) for condition in self.held_from(source, taken, holder, scope, prefix)]
         return or_(false(), *found)
+
+    def held_from(self, source: RoleSource, held: Any, holder: Any, scope: Scope, prefix: str) -> list[Exists]:
+        """At most one condition: a role in these rows, held by the person at an object in the scope."""
+        target = aliased(self.kinds.by_name[source.kind].model)
+        reachable = {kind for kind, _ in scope_columns(self.kinds, target)} & set(scope.ids)
+        if not reachable:
+            return []
+        mine = exists().where(held.c.actor_id == holder)
+        if reachable == {source.kind}:
+            return [mine.where(held.c.object_id == bound_ids(prefix + source.kind.replace(".", "_")))]
+        return [mine.where(col(target.id) == held.c.object_id, self.within(target, scope, prefix))]
 
     # Roles
 

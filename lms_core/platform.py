@@ -130,7 +130,9 @@ def load_platform(settings: Settings) -> Platform:
     installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     found = {one.name: import_plugin(one, installed) for one in wanted}
     platform = Platform(settings, in_order(found))
-    platform.settings_by_type = {type(one.settings): one.settings for one in platform.plugins if one.settings is not None}
+    platform.settings_by_type = {
+        type(one.settings): one.settings for one in platform.plugins if one.settings is not None
+    }
     registry = pluggy.PluginManager("lms")
     registry.add_hookspecs(hookspecs)
     for plugin in platform.plugins:

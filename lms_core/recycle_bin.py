@@ -8,11 +8,10 @@ from uuid import UUID
 from fastapi import Query, Response
 from sqlalchemy import and_, bindparam, exists, false, func, or_
 
-from lms_core.deletion import Deletion, DeletionRead, State, restorable
+from lms_core.deletion import Deletion, DeletionRead, State
 from lms_core.pagination import Listing, Page, PageParams, Point
 from lms_core.permissions import Filter
 from lms_core.routing import Router, Uow, signed_in
-from lms_core.types import ReadRule
 from lms_core.uow import UnitOfWork
 
 REASON = "the recycle bin shows what the caller may restore"
@@ -24,9 +23,7 @@ def what_actor_may_restore(uow: UnitOfWork) -> Filter:
     parameters: dict[str, Any] = {}
     parts = []
     for kind in platform.kinds.by_name.values():
-        holder = next((rule.holder for rule in kind.rules if rule.holder is not None), None)
-        rule = ReadRule(kind.model, kind.restore_permission, holder=holder)
-        permitted = platform.rules.any_of(access, kind.model, [rule], f"bin_{kind.plugin}_{kind.noun}_")
+        permitted = platform.rules.restorable(access, kind, f"bin_{kind.plugin}_{kind.noun}_")
         if not permitted.never:
             parameters |= permitted.parameters
             parts.append((kind, permitted))
@@ -37,7 +34,7 @@ def what_actor_may_restore(uow: UnitOfWork) -> Filter:
             *(
                 and_(
                     deletion.root_kind == kind.name,
-                    exists().where(kind.model.id == deletion.root_id, restorable(kind, permitted)),
+                    exists().where(kind.model.id == deletion.root_id, permitted.write(kind.model)),
                 )
                 for kind, permitted in parts
             ),

@@ -54,12 +54,14 @@ class RoleSource:
     """Where roles come from: a select of `actor_id, object_id, role, grant_id, expires_at`.
 
     `object_id` is an object of `kind`; NULL means everywhere. The same statement answers which objects an
-    actor holds roles at, and who holds a role at an object.
+    actor holds roles at, and who holds a role at an object. `taken` is the same for the rows that deletes took, with
+    their `deletion_id`: it says who may restore a person, whose roles went with them.
     """
 
     name: str
     kind: str
     statement: Select[*tuple[Any, ...]]
+    taken: Select[*tuple[Any, ...]] | None = None
     memberships: frozenset[str] = frozenset()
 
 

@@ -118,7 +118,6 @@ def run_worker(settings: Settings) -> None:
     process = Process(platform)
     celery = make_celery(settings)
 
-
     def deliver_one(delivery_id: str) -> None:
         process.deliver(UUID(delivery_id))
 

@@ -39,5 +39,10 @@ def lms(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
     """Run a command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "lms_core.cli", *arguments],
-        env=environment, capture_output=True, text=True, timeout=120, check=False, cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=REPOSITORY,
     )

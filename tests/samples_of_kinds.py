@@ -24,7 +24,11 @@ class Sample:
 async def institution(lms: Lms, school: School) -> Sample:
     made = await lms.make_institution(school.institution["id"])
     return Sample(
-        "institutions.institution", f"/institutions/{made['id']}", "/institutions", {"name": "Renamed"}, school.principal
+        "institutions.institution",
+        f"/institutions/{made['id']}",
+        "/institutions",
+        {"name": "Renamed"},
+        school.principal,
     )
 
 

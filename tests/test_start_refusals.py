@@ -65,7 +65,8 @@ def test_planted_mistakes_refuse_the_start(tmp_path: Path, name: str) -> None:
 TOML_CASES = {
     "not installed": ("[plugins.nowhere]\nenabled = true\n", ["nowhere", "not installed"]),
     "missing requirement": (
-        ENABLED + "[plugins.courses]\nenabled = true\n", ["courses requires the plugin institutions", "enable"]
+        ENABLED + "[plugins.courses]\nenabled = true\n",
+        ["courses requires the plugin institutions", "enable"],
     ),
     "unknown key": (ENABLED + "colour = 'red'\n", ["planted", "'colour'"]),
     "unknown table": ("[plugin.planted]\nenabled = true\n", ["'plugin'"]),

@@ -28,13 +28,15 @@ from lms_enrollments.service import ActiveRoster
 
 plugin = PluginInfo("enrollments", "Who takes part in which course, and as what", requires=("courses", "users"))
 
-TAKING_PART: Select[*tuple[Any, ...]] = select(
+ROLES: Select[*tuple[Any, ...]] = select(
     col(Enrollment.user_id).label("actor_id"),
     col(Enrollment.course_id).label("object_id"),
     col(Enrollment.role).label("role"),
     col(Enrollment.id).label("grant_id"),
     cast(null(), DateTime(timezone=True)).label("expires_at"),
-).where(col(Enrollment.is_deleted).is_(False), col(Enrollment.state) == "active")
+).where(col(Enrollment.state) == "active")
+TAKING_PART = ROLES.where(col(Enrollment.is_deleted).is_(False))
+TAKEN = ROLES.add_columns(col(Enrollment.deletion_id)).where(col(Enrollment.is_deleted).is_(True))
 
 
 @hookimpl
@@ -66,7 +68,7 @@ def lms_permissions() -> list[Permission | ReadRule]:
 @hookimpl
 def lms_role_sources() -> list[RoleSource]:
     """Who takes part in a course has that role there."""
-    return [RoleSource("enrollments.active", COURSE, TAKING_PART)]
+    return [RoleSource("enrollments.active", COURSE, TAKING_PART, TAKEN)]
 
 
 @hookimpl

@@ -5,8 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import Response
-from sqlalchemy import Float, Integer, String, Uuid, bindparam, func, literal_column, tuple_
-from sqlmodel import col, select
+from sqlalchemy import Float, Integer, String, Uuid, bindparam, func, literal_column, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlmodel import col
 
 from lms_core.sdk import PageParams, Read, UnitOfWork, alive
 from lms_materials.models import Material, MaterialText
@@ -60,7 +61,7 @@ def statement(readable: Any, in_course: bool, later: bool) -> Read:
     found = candidates.limit(CANDIDATES).subquery()
     best = (
         select(found)
-        .distinct(found.c.material_id)
+        .ext(distinct_on(found.c.material_id))
         .order_by(found.c.material_id, found.c.rank.desc(), found.c.text_id)
         .subquery()
     )

@@ -27,13 +27,15 @@ from lms_users.service import Directory
 
 plugin = PluginInfo("users", "People, and the roles they are granted", requires=("institutions",))
 
-GRANTED: Select[*tuple[Any, ...]] = select(
+ROLES: Select[*tuple[Any, ...]] = select(
     col(Grant.user_id).label("actor_id"),
     col(Grant.institution_id).label("object_id"),
     col(Grant.role).label("role"),
     col(Grant.id).label("grant_id"),
     col(Grant.expires_at).label("expires_at"),
-).where(col(Grant.is_deleted).is_(False), or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()))
+).where(or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()))
+GRANTED = ROLES.where(col(Grant.is_deleted).is_(False))
+TAKEN = ROLES.add_columns(col(Grant.deletion_id)).where(col(Grant.is_deleted).is_(True))
 
 
 @hookimpl
@@ -67,7 +69,7 @@ def lms_permissions() -> list[Permission | ReadRule]:
 @hookimpl
 def lms_role_sources() -> list[RoleSource]:
     """Roles granted at institutions; students and teachers are members there, which gives no power over courses."""
-    return [RoleSource("users.grants", INSTITUTION, GRANTED, memberships=frozenset({"student", "teacher"}))]
+    return [RoleSource("users.grants", INSTITUTION, GRANTED, TAKEN, memberships=frozenset({"student", "teacher"}))]
 
 
 @hookimpl

@@ -5,8 +5,23 @@ from uuid import UUID
 
 from fastapi import Response
 from lms_core.sdk import (
-    Cascade, DeletionRead, Field, Input, Listing, Page, PageParams, Permission, PluginInfo, Point, Router, Table, Uow,
-    delete, hookimpl, reads, requires,
+    Cascade,
+    DeletionRead,
+    Field,
+    Input,
+    Listing,
+    Page,
+    PageParams,
+    Permission,
+    PluginInfo,
+    Point,
+    Router,
+    Table,
+    Uow,
+    delete,
+    hookimpl,
+    reads,
+    requires,
 )
 from lms_courses.contracts import COURSE
 from pydantic import BaseModel
@@ -41,12 +56,18 @@ class AnnouncementRead(BaseModel):
     text: str
 
 
-LIST = Listing(Announcement, AnnouncementRead, filters={"course_id": col(Announcement.course_id) == bindparam("course_id")})
+LIST = Listing(
+    Announcement, AnnouncementRead, filters={"course_id": col(Announcement.course_id) == bindparam("course_id")}
+)
 POINT = Point(Announcement, AnnouncementRead)
 
 
-@router.post("", status_code=201, response_model=AnnouncementRead,
-             dependencies=[requires("announcements.post", on="course", body="course_id")])
+@router.post(
+    "",
+    status_code=201,
+    response_model=AnnouncementRead,
+    dependencies=[requires("announcements.post", on="course", body="course_id")],
+)
 async def create(uow: Uow, data: AnnouncementCreate) -> Response:
     """Post an announcement."""
     await uow.hold(COURSE, data.course_id)
@@ -61,8 +82,12 @@ async def list_for_course(uow: Uow, params: PageParams, course_id: UUID) -> Resp
     return await LIST.page(uow, params, course_id=course_id)
 
 
-@router.delete("/{announcement_id}", status_code=202, response_model=DeletionRead,
-               dependencies=[requires("announcements.post", on="announcement", path="announcement_id")])
+@router.delete(
+    "/{announcement_id}",
+    status_code=202,
+    response_model=DeletionRead,
+    dependencies=[requires("announcements.post", on="announcement", path="announcement_id")],
+)
 async def remove(uow: Uow, announcement_id: UUID) -> Response:
     """Delete an announcement."""
     return await delete(uow, Announcement, announcement_id)
