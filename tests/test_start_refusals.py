@@ -115,7 +115,7 @@ def test_production_refuses_what_is_unsafe(tmp_path: Path, changes: dict[str, st
     write_plugin(tmp_path, "planted", HEAD)
     safe = {"LMS_ENV": "production", "LMS_SECRET_KEY": "x" * 32}
     assert lms(environment(tmp_path, ENABLED, **safe), "plugins").returncode == 0
-    result = lms(environment(tmp_path, ENABLED, **safe, **{}) | changes, "plugins")
+    result = lms(environment(tmp_path, ENABLED, **safe) | changes, "plugins")
     assert result.returncode == 2
     assert expected in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

@@ -16,7 +16,7 @@ class InstitutionTree(ABC):
 
     @abstractmethod
     def and_above(self, institution_id: UUID) -> Select[tuple[UUID]]:
-        """A select of the ids of a live institution and all that it hangs under."""
+        """A select of the ids of an institution, dead or alive, and of all that it hangs under."""
 
 
 class InstitutionCreated(Event, name="institutions.institution_created.v1"):

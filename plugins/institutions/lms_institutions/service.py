@@ -68,7 +68,7 @@ class Tree(InstitutionTree):
         """A recursive walk up."""
         path = (
             select(col(Institution.id), col(Institution.parent_id))
-            .where(Institution.id == institution_id, col(Institution.is_deleted).is_(False))
+            .where(Institution.id == institution_id)
             .cte("institutions_above", recursive=True)
         )
         above = aliased(Institution)

@@ -1,10 +1,10 @@
 """Who may grant what: nobody gives what is not below their own role, nor outside of where they hold it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 from fastapi import Response
-from lms_institutions.contracts import INSTITUTION
+from lms_institutions.contracts import INSTITUTION, InstitutionTree
 from sqlalchemy import bindparam, func
 from sqlmodel import col, or_, select
 
@@ -30,15 +30,15 @@ GRANTS = Listing(Grant, GrantRead, filters={"user_id": col(Grant.user_id) == bin
 GRANT = Point(Grant, GrantRead)
 
 
-def may_give(roles: Iterable[HeldRole], role: str, institution_id: UUID | None) -> bool:
-    """Whether somebody with these roles may give (or take) this one.
+def may_give(roles: Iterable[HeldRole], role: str, places: Collection[UUID | None]) -> bool:
+    """Whether somebody with these roles may give (or take) this one, at one of these places.
 
     A super admin may give every role, their own too: somebody must be able to name the next one.
     """
     for held in roles:
         if held.role == SUPER_ADMIN and held.object_id is None:
             return True
-        at_place = held.source == "users.grants" and held.object_id == institution_id and institution_id is not None
+        at_place = held.source == "users.grants" and held.object_id is not None and held.object_id in places
         if at_place and held.role == "principal" and RANKS[held.role] > RANKS[role]:
             return True
     return False
@@ -46,7 +46,7 @@ def may_give(roles: Iterable[HeldRole], role: str, institution_id: UUID | None) 
 
 async def refuse_unless_may_give(uow: UnitOfWork, role: str, institution_id: UUID | None) -> None:
     """403 when the actor may know the institution, 404 when not."""
-    if uow.access.system or may_give(uow.access.roles, role, institution_id):
+    if uow.access.system or may_give(uow.access.roles, role, [institution_id]):
         return
     if institution_id is not None and not await uow.knows(INSTITUTION, institution_id):
         raise NotFound(INSTITUTION, institution_id)
@@ -59,7 +59,7 @@ async def refuse_unless_above(uow: UnitOfWork, user_id: UUID) -> None:
         return
     held = select(Grant.role, Grant.institution_id).where(Grant.user_id == user_id, col(Grant.is_deleted).is_(False))
     for role, institution_id in (await uow.session.execute(held)).all():
-        if not may_give(uow.access.roles, role, institution_id):
+        if not may_give(uow.access.roles, role, [institution_id]):
             raise Forbidden("This user holds a role that is not below yours, or outside of where you hold yours.")
 
 
@@ -130,9 +130,15 @@ async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflic
     """A restore brings back no role that the actor could not give."""
     if uow.access.everywhere:
         return []
+    tree = uow.use(InstitutionTree)  # type: ignore[type-abstract]
+    paths: dict[UUID | None, list[UUID]] = {None: []}
+    conflicts = []
     found = select(Grant.id, Grant.role, Grant.institution_id).where(col(Grant.id).in_(ids))
-    return [
-        Conflict("users.grant", id, "grant_not_allowed", f"You may not give the role {role} there.")
-        for id, role, institution_id in (await uow.session.execute(found)).all()
-        if not may_give(uow.access.roles, role, institution_id)
-    ]
+    for id, role, institution_id in (await uow.session.execute(found)).all():
+        if institution_id is not None and institution_id not in paths:
+            # The institution may be on its way back itself: then what is above it decides.
+            paths[institution_id] = list((await uow.session.execute(tree.and_above(institution_id))).scalars())
+        if not may_give(uow.access.roles, role, paths[institution_id]):
+            detail = f"You may not give the role {role} there, so you cannot bring it back."
+            conflicts.append(Conflict("users.grant", id, "grant_not_allowed", detail))
+    return conflicts

@@ -4,6 +4,11 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from fastapi import Response
+from lms_courses.contracts import COURSE
+from pydantic import BaseModel
+from sqlalchemy import bindparam
+from sqlmodel import col
+
 from lms_core.sdk import (
     Cascade,
     DeletionRead,
@@ -23,10 +28,6 @@ from lms_core.sdk import (
     reads,
     requires,
 )
-from lms_courses.contracts import COURSE
-from pydantic import BaseModel
-from sqlalchemy import bindparam
-from sqlmodel import col
 
 plugin = PluginInfo("announcements", "Announcements on a course", requires=("courses",))
 router = Router()

@@ -1,0 +1,169 @@
+"""Events and their deliveries: stored with the change, done once, tried again, and dead in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from lms_core.delivery import MAX_ATTEMPTS, deliver
+from lms_core.relay import MARKER, Relay
+from lms_core.testing import Lms
+from lms_core.types import Event, Handler
+
+pytestmark = pytest.mark.anyio
+
+
+class Happened(Event, name="core.tested.v1"):
+    """Something for these tests."""
+
+    note: str
+
+
+@pytest.fixture
+async def handled(lms: Lms) -> AsyncIterator[list[str]]:
+    """Handles `Happened` by writing an event row; the list decides what goes wrong."""
+    plan: list[str] = []
+
+    async def write(uow: Any, event: Happened) -> None:
+        await lms_insert(uow, event.note)
+        if plan and plan.pop(0) == "fail":
+            raise ValueError("planted")
+
+    async def lms_insert(uow: Any, note: str) -> None:
+        from lms_core.outbox import StoredEvent
+
+        uow.session.add(StoredEvent(name="effect", payload={"note": note}))
+        await uow.session.flush()
+
+    handler = Handler("core.test_write", Happened, write)
+    platform = lms.context.platform
+    platform.handlers[handler.name] = handler
+    platform.handlers_of[Happened.event_name] = [handler]
+    await lms.work_off()
+    yield plan
+    del platform.handlers[handler.name], platform.handlers_of[Happened.event_name]
+    await lms.sql("UPDATE core_delivery SET done_at = now() WHERE handler = 'core.test_write' AND done_at IS NULL")
+
+
+async def effects(lms: Lms, note: str) -> int:
+    rows = await lms.sql("SELECT id FROM core_event WHERE name = 'effect' AND payload->>'note' = :note", note=note)
+    return len(rows)
+
+
+async def emit(lms: Lms, note: str) -> UUID:
+    async with lms.context.unit_of_work() as uow:
+        uow.emit(Happened(note=note))
+    rows = await lms.sql(
+        "SELECT d.id FROM core_delivery d JOIN core_event e ON e.id = d.event_id WHERE e.payload->>'note' = :note",
+        note=note,
+    )
+    found: UUID = rows[0]["id"]
+    return found
+
+
+async def row(lms: Lms, id: UUID) -> Any:
+    return (await lms.sql("SELECT * FROM core_delivery WHERE id = :id", id=id))[0]
+
+
+async def test_an_event_of_a_change_that_failed_never_happened(lms: Lms, handled: list[str]) -> None:
+    async def fail() -> None:
+        async with lms.context.unit_of_work() as uow:
+            uow.emit(Happened(note="never"))
+            await uow.flush()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert await lms.sql("SELECT id FROM core_event WHERE payload->>'note' = 'never'") == []
+
+
+async def test_a_delivery_that_is_sent_ten_times_is_done_once(lms: Lms, handled: list[str]) -> None:
+    id = await emit(lms, "once")
+    outcomes = await asyncio.gather(*(deliver(lms.context, id) for _ in range(10)))
+    assert sorted(outcomes) == ["done"] + ["skipped"] * 9
+    assert await effects(lms, "once") == 1
+    assert (await row(lms, id))["attempts"] == 1
+
+
+async def test_a_failure_leaves_no_effect_and_is_tried_again_later(lms: Lms, handled: list[str]) -> None:
+    handled[:] = ["fail", "fail"]
+    id = await emit(lms, "again")
+    assert await deliver(lms.context, id) == "failed"
+    failed = await row(lms, id)
+    assert (failed["attempts"], failed["in_flight"], failed["last_error"]) == (1, False, "ValueError('planted')")
+    due = await lms.sql("SELECT next_attempt_at > now() AS later FROM core_delivery WHERE id = :id", id=id)
+    assert due[0]["later"]
+    assert await effects(lms, "again") == 0
+    assert await deliver(lms.context, id) == "failed"
+    assert await deliver(lms.context, id) == "done"
+    assert await effects(lms, "again") == 1
+
+
+async def test_poison_dies_after_its_attempts_and_is_seen(lms: Lms, handled: list[str]) -> None:
+    handled[:] = ["fail"] * 100
+    id = await emit(lms, "poison")
+    outcomes = [await deliver(lms.context, id) for _ in range(MAX_ATTEMPTS + 1)]
+    assert outcomes == ["failed"] * (MAX_ATTEMPTS - 1) + ["dead", "skipped"]
+    assert await effects(lms, "poison") == 0
+    await asyncio.sleep(1.1)
+    health = (await lms.client.get("/health")).json()
+    assert health["status"] == "degraded"
+    assert any("dead" in check.get("detail", "") for check in health["checks"])
+
+
+async def test_a_process_that_dies_each_time_counts_too(lms: Lms, handled: list[str]) -> None:
+    id = await emit(lms, "killer")
+    await lms.sql("UPDATE core_delivery SET attempts = :n WHERE id = :id", n=MAX_ATTEMPTS, id=id)
+    assert await deliver(lms.context, id) == "dead"
+    assert "died each time" in (await row(lms, id))["last_error"]
+
+
+async def test_a_handler_that_is_switched_off_keeps_its_delivery(lms: Lms, handled: list[str]) -> None:
+    id = await emit(lms, "off")
+    handler = lms.context.platform.handlers.pop("core.test_write")
+    assert await deliver(lms.context, id) == "failed"
+    lms.context.platform.handlers["core.test_write"] = handler
+    assert await deliver(lms.context, id) == "done"
+
+
+async def test_the_relay_sends_what_is_due_and_again_after_the_lease(lms: Lms, handled: list[str]) -> None:
+    sent: list[UUID] = []
+    relay = Relay(lms.context, sent.extend)
+    await relay.pass_once()
+    sent.clear()
+    id = await emit(lms, "sent")
+    assert await relay.pass_once() == 1
+    assert sent == [id]
+    assert await relay.pass_once() == 0
+    await lms.sql("UPDATE core_delivery SET next_attempt_at = now() WHERE id = :id", id=id)
+    assert await relay.pass_once() == 1
+    assert sent == [id, id]
+
+
+async def test_the_relay_sends_at_once_again_when_the_broker_has_lost_its_memory(lms: Lms, handled: list[str]) -> None:
+    sent: list[UUID] = []
+    relay = Relay(lms.context, sent.extend)
+    id = await emit(lms, "lost")
+    await relay.pass_once()
+    assert sent.count(id) == 1
+    await lms.context.redis.delete(MARKER)
+    await relay.pass_once()
+    assert sent.count(id) == 2
+
+
+async def test_what_the_broker_did_not_take_is_due_at_once(lms: Lms, handled: list[str]) -> None:
+    def refuse(ids: Sequence[UUID]) -> None:
+        raise ConnectionError("planted")
+
+    id = await emit(lms, "refused")
+    with pytest.raises(ConnectionError):
+        await Relay(lms.context, refuse).pass_once()
+    found = await row(lms, id)
+    assert not found["in_flight"]
+    sent: list[UUID] = []
+    await Relay(lms.context, sent.extend).pass_once()
+    assert id in sent
