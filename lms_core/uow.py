@@ -179,7 +179,9 @@ class UnitOfWork:
         readable, permitted = self.readable(model), self.permitted(permission, model)
         found = (
             await self.session.execute(
-                select(readable.write(model), permitted.write(model)).where(model.id == id, alive(model)),
+                select(readable.write(model).label("known"), permitted.write(model).label("allowed")).where(
+                    model.id == id, alive(model)
+                ),
                 {**readable.parameters, **permitted.parameters},
             )
         ).first()

@@ -106,7 +106,7 @@ async def standing_enrollments(
         col(Enrollment.state).in_(("active", "waitlisted")),
         col(Enrollment.is_deleted).is_(False),
     )
-    return dict(row.tuple() for row in await uow.session.execute(statement))
+    return {row.user_id: row.id for row in await uow.session.execute(statement)}
 
 
 async def waiting_numbers(uow: UnitOfWork, course_id: UUID, wanted: int) -> range:

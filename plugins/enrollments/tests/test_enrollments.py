@@ -1,0 +1,261 @@
+"""Seats and waiting lines, by HTTP and with clients that really are parallel."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from lms_core.testing import Caller, Lms, School
+
+pytestmark = pytest.mark.anyio
+
+
+async def make_people(lms: Lms, school: School, number: int) -> list[str]:
+    """Members of the school, straight into the tables: a hundred password hashes would take their time."""
+    rows = await lms.sql(
+        """
+        WITH person AS (
+            INSERT INTO users_user (id, email, email_key, full_name, is_active)
+            SELECT gen_random_uuid(), m, m, 'Somebody', true
+            FROM (SELECT :prefix || n || '@example.org' AS m FROM generate_series(1, :number) n) made
+            RETURNING id
+        ), granted AS (
+            INSERT INTO users_grant (id, user_id, role, institution_id)
+            SELECT gen_random_uuid(), id, 'student', :institution FROM person
+        ) SELECT id FROM person
+        """,
+        prefix=uuid4().hex,
+        number=number,
+        institution=school.institution["id"],
+    )
+    return [str(row["id"]) for row in rows]
+
+
+def body(course: dict[str, Any], user: str, role: str = "student") -> dict[str, str]:
+    return {"course_id": course["id"], "user_id": user, "role": role}
+
+
+async def invariants(lms: Lms, course: dict[str, Any]) -> dict[str, int]:
+    """Counts by state; raises when a seat is overbooked, or somebody waits beside a free one."""
+    capacity = (await (await lms.admin()).get(f"/courses/{course['id']}")).json()["capacity"]
+    rows = await lms.sql(
+        "SELECT state, count(*) AS n FROM enrollments_enrollment "
+        "WHERE course_id = :course AND role = 'student' AND NOT is_deleted GROUP BY state",
+        course=course["id"],
+    )
+    counts = {row["state"]: row["n"] for row in rows}
+    active, waiting = counts.get("active", 0), counts.get("waitlisted", 0)
+    assert active <= capacity
+    assert waiting == 0 or active == capacity
+    return counts
+
+
+async def waiting_line(caller: Caller, course: dict[str, Any]) -> list[str]:
+    items = await caller.items("/enrollments", course_id=course["id"], state="waitlisted")
+    assert sorted(item["position"] for item in items) == list(range(1, len(items) + 1))
+    return [item["user_id"] for item in sorted(items, key=lambda item: item["position"])]
+
+
+async def test_enrolling_twice_is_the_same_row(lms: Lms, school: School) -> None:
+    user = (await make_people(lms, school, 1))[0]
+    first = await school.teacher.post("/enrollments", body(school.course, user))
+    again = await school.teacher.post("/enrollments", body(school.course, user))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json() == again.json()
+
+
+async def test_the_same_enrollment_a_hundred_times_at_once_is_one_row(lms: Lms, school: School) -> None:
+    user = (await make_people(lms, school, 1))[0]
+    answers = await asyncio.gather(
+        *(school.teacher.post("/enrollments", body(school.course, user)) for _ in range(100))
+    )
+    statuses = sorted(answer.status_code for answer in answers)
+    assert set(statuses) <= {200, 201, 503}
+    assert statuses.count(201) == 1
+    assert len({answer.json()["id"] for answer in answers if answer.status_code < 300}) == 1
+
+
+async def test_a_hundred_students_on_ten_seats(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], capacity=10)
+    users = await make_people(lms, school, 100)
+    answers = await asyncio.gather(*(school.principal.post("/enrollments", body(course, user)) for user in users))
+    full = [answer for answer in answers if answer.status_code != 201]
+    assert {(answer.status_code, answer.json()["code"]) for answer in full} == {(409, "course_full")}
+    assert await invariants(lms, course) == {"active": 10}
+
+
+async def test_who_waits_moves_up_in_order(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], capacity=1, waitlist=True)
+    seated, *others = await make_people(lms, school, 4)
+    first = await school.principal.create("/enrollments", body(course, seated))
+    assert (first["state"], first["position"]) == ("active", None)
+    for number, user in enumerate(others, start=1):
+        waiting = await school.principal.create("/enrollments", body(course, user))
+        assert (waiting["state"], waiting["position"]) == ("waitlisted", number)
+    dropped = await school.principal.patch(f"/enrollments/{first['id']}", {"state": "dropped"})
+    assert dropped.json()["state"] == "dropped"
+    assert await waiting_line(school.principal, course) == others[1:]
+    await school.principal.patch(f"/courses/{course['id']}", {"capacity": 2})
+    assert await waiting_line(school.principal, course) == others[2:]
+    assert await invariants(lms, course) == {"active": 2, "waitlisted": 1, "dropped": 1}
+
+
+async def test_capacity_below_the_seats_taken_is_refused(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], capacity=2)
+    for user in await make_people(lms, school, 2):
+        await school.principal.create("/enrollments", body(course, user))
+    refused = await school.principal.patch(f"/courses/{course['id']}", {"capacity": 1})
+    assert (refused.status_code, refused.json()["code"]) == (409, "capacity_below_taken")
+    assert (await school.principal.get(f"/courses/{course['id']}")).json()["capacity"] == 2
+
+
+async def test_three_hundred_mixed_drops_and_enrollments_keep_every_promise(lms: Lms, school: School) -> None:
+    seed = 20261125
+    choose = random.Random(seed)
+    course = await lms.make_course(school.institution["id"], capacity=10, waitlist=True)
+    users = await make_people(lms, school, 40)
+
+    async def step() -> int:
+        user = choose.choice(users)
+        if choose.random() < 0.6:
+            return (await school.principal.post("/enrollments", body(course, user))).status_code
+        items = await school.principal.items("/enrollments", course_id=course["id"], user_id=user)
+        standing = [item for item in items if item["state"] in ("active", "waitlisted")]
+        if not standing:
+            return 204
+        path = f"/enrollments/{standing[0]['id']}"
+        if choose.random() < 0.5:
+            return (await school.principal.patch(path, {"state": "dropped"})).status_code
+        return (await school.principal.delete(path)).status_code
+
+    statuses: list[int] = []
+    for _ in range(15):
+        statuses += await asyncio.gather(*(step() for _ in range(20)))
+        await invariants(lms, course)
+    assert set(statuses) <= {200, 201, 202, 204, 404, 409, 503}, seed
+    assert statuses.count(503) < 15
+    await lms.work_off()
+    await invariants(lms, course)
+    await waiting_line(school.principal, course)
+
+
+async def test_a_deleted_enrollment_frees_its_seat_and_comes_back_only_to_a_free_one(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], capacity=1, waitlist=True)
+    seated, waiting = await make_people(lms, school, 2)
+    enrollment = await school.principal.create("/enrollments", body(course, seated))
+    await school.principal.create("/enrollments", body(course, waiting))
+    path = f"/enrollments/{enrollment['id']}"
+    await school.principal.delete(path)
+    assert await waiting_line(school.principal, course) == []
+    preview = await school.principal.post(f"{path}/restore?dry_run=true")
+    assert [one["code"] for one in preview.json()["conflicts"]] == ["course_full"]
+    refused = await school.principal.post(f"{path}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "course_full")
+    assert (await school.principal.post(f"{path}/restore", {"on_conflict": "waitlist"})).status_code == 202
+    await lms.work_off()
+    back = (await school.principal.get(path)).json()
+    assert (back["state"], back["position"]) == ("waitlisted", 1)
+    await invariants(lms, course)
+
+
+async def test_a_deleted_user_frees_the_seat_and_promotes(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], capacity=1, waitlist=True)
+    seated, waiting = await make_people(lms, school, 2)
+    await school.principal.create("/enrollments", body(course, seated))
+    await school.principal.create("/enrollments", body(course, waiting))
+    assert (await school.principal.delete(f"/users/{seated}")).status_code == 202
+    await lms.work_off()
+    items = await school.principal.items("/enrollments", course_id=course["id"])
+    assert [(item["user_id"], item["state"]) for item in items] == [(waiting, "active")]
+    await invariants(lms, course)
+
+
+async def test_a_restored_course_has_its_people_and_its_line_as_before(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], capacity=2, waitlist=True)
+    for user in await make_people(lms, school, 5):
+        await school.principal.create("/enrollments", body(course, user))
+    before = await school.principal.items("/enrollments", course_id=course["id"])
+    await school.principal.delete(f"/courses/{course['id']}")
+    await lms.work_off()
+    await school.principal.post(f"/courses/{course['id']}/restore")
+    await lms.work_off()
+    after = await school.principal.items("/enrollments", course_id=course["id"])
+    assert [{**item, "updated_at": ""} for item in after] == [{**item, "updated_at": ""} for item in before]
+
+
+async def test_ten_thousand_in_one_request(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], capacity=9_000, waitlist=True)
+    users = await make_people(lms, school, 9_999)
+    request = {"course_id": course["id"], "role": "student", "user_ids": [*users, str(uuid4())]}
+    answer = await school.principal.post("/enrollments/bulk", request)
+    assert answer.status_code == 200, answer.text[:500]
+    assert answer.json()["counts"] == {"created": 9_000, "waitlisted": 999, "error": 1}
+    assert [result["user_id"] for result in answer.json()["results"]] == request["user_ids"]
+    assert answer.json()["results"][-1]["code"] == "user_not_found"
+    again = await school.principal.post("/enrollments/bulk", {**request, "user_ids": users[:10]})
+    assert again.json()["counts"] == {"exists": 10}
+    await invariants(lms, course)
+
+
+async def test_bad_bulk_requests_change_nothing(lms: Lms, school: School) -> None:
+    users = await make_people(lms, school, 1)
+    for user_ids in ([], [*users, *users], [str(uuid4())] * 10_001, ["no-uuid"]):
+        request = {"course_id": school.course["id"], "role": "student", "user_ids": user_ids}
+        assert (await school.principal.post("/enrollments/bulk", request)).status_code == 422
+    assert len(await school.principal.items("/enrollments", course_id=school.course["id"])) == 2
+
+
+async def test_who_may_enroll_whom(lms: Lms, school: School) -> None:
+    user = (await make_people(lms, school, 1))[0]
+    other = await lms.make_school()
+    stranger = str(other.student.id)
+    assert (await school.student.post("/enrollments", body(school.course, user))).status_code == 403
+    assert (await other.teacher.post("/enrollments", body(school.course, user))).status_code == 404
+    assert (await school.teacher.post("/enrollments", body(school.course, user, "teacher"))).status_code == 403
+    assert (await school.principal.post("/enrollments", body(school.course, user, "teacher"))).status_code == 201
+    for unknown in (stranger, str(uuid4())):
+        answer = await school.teacher.post("/enrollments", body(school.course, unknown))
+        assert (answer.status_code, answer.json()["code"]) == (404, "user_not_found")
+    assert (await (await lms.admin()).post("/enrollments", body(school.course, stranger))).status_code == 201
+
+
+async def test_students_drop_their_own_and_nothing_else(school: School) -> None:
+    own = (await school.student.items("/enrollments"))[0]
+    path = f"/enrollments/{own['id']}"
+    assert (await school.student.patch(path, {"state": "completed"})).status_code == 403
+    assert (await school.student.delete(path)).status_code == 403
+    assert (await school.student.get(f"/courses/{school.course['id']}")).status_code == 200
+    assert (await school.student.patch(path, {"state": "dropped"})).json()["state"] == "dropped"
+    gone = await school.student.items("/materials", course_id=school.course["id"])
+    assert gone == []
+    again = await school.teacher.patch(path, {"state": "active"})
+    assert (again.status_code, again.json()["code"]) == (409, "invalid_transition")
+
+
+async def test_a_deleted_section_is_not_shown_until_it_is_back(lms: Lms, school: School) -> None:
+    sections = f"/courses/{school.course['id']}/sections"
+    section = await school.teacher.create(sections, {"name": "Monday"})
+    user = (await make_people(lms, school, 1))[0]
+    made = await school.teacher.create("/enrollments", {**body(school.course, user), "section_id": section["id"]})
+    path = f"/enrollments/{made['id']}"
+    assert made["section_id"] == section["id"]
+    await school.teacher.delete(f"{sections}/{section['id']}")
+    assert (await school.teacher.get(path)).json()["section_id"] is None
+    await lms.work_off()
+    await school.teacher.post(f"{sections}/{section['id']}/restore")
+    await lms.work_off()
+    assert (await school.teacher.get(path)).json()["section_id"] == section["id"]
+    other = await lms.make_course(school.institution["id"])
+    refused = await school.principal.post("/enrollments", {**body(other, user), "section_id": section["id"]})
+    assert (refused.status_code, refused.json()["code"]) == (404, "section_not_found")
+
+
+async def test_an_archived_course_is_not_open(lms: Lms, school: School) -> None:
+    user = (await make_people(lms, school, 1))[0]
+    await school.teacher.patch(f"/courses/{school.course['id']}", {"state": "archived"})
+    refused = await school.teacher.post("/enrollments", body(school.course, user))
+    assert (refused.status_code, refused.json()["code"]) == (409, "course_not_open")
