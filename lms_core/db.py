@@ -295,7 +295,7 @@ class Database:
                     log.warning("database away", extra={"reason": repr(error)})
                 self.watching = False
                 self.away = True
-                self.end_connections()
+                await self.end_connections()
             finally:
                 if connection is not None:
                     connection.terminate()
@@ -306,11 +306,15 @@ class Database:
         for listener in self.listeners:
             listener(payload)
 
-    def end_connections(self) -> None:
-        """Cut every connection, so that whoever waits for a frozen server gets an error instead."""
+    async def end_connections(self) -> None:
+        """Cut every connection, so that whoever waits for a frozen server gets an error instead.
+
+        The session pool begins anew: a connection that died in it would fail the first request after the return.
+        """
         for connection in list(self.connections):
             with contextlib.suppress(asyncpg.InterfaceError):
                 connection.terminate()
+        await self.engine.dispose(close=False)
 
     async def close(self) -> None:
         """Stop the watch and close both pools."""

@@ -15,7 +15,7 @@ class InstitutionTree(ABC):
     """Questions about the tree."""
 
     @abstractmethod
-    def and_above(self, institution_id: UUID) -> Select[tuple[UUID]]:
+    def and_above(self, institution_id: UUID) -> Select[UUID]:
         """A select of the ids of an institution, dead or alive, and of all that it hangs under."""
 
 

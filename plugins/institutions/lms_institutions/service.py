@@ -64,7 +64,7 @@ async def refuse_own(uow: UnitOfWork, id: UUID) -> None:
 class Tree(InstitutionTree):
     """Answers other plugins' questions."""
 
-    def and_above(self, institution_id: UUID) -> Select[tuple[UUID]]:
+    def and_above(self, institution_id: UUID) -> Select[UUID]:
         """A recursive walk up."""
         path = (
             select(col(Institution.id), col(Institution.parent_id))

@@ -1,0 +1,111 @@
+"""A whole system of its own, started as a person would start it: `lms up`, with real processes to kill."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx2
+
+from lms_core.testing import ADMIN_EMAIL, ADMIN_PASSWORD, Caller
+
+REPOSITORY = Path(__file__).parent.parent
+DEADLINE_SECONDS = 120.0
+OURS = ("LMS_DATABASE_URL", "LMS_REDIS_URL", "LMS_S3_ENDPOINT", "LMS_S3_ACCESS_KEY", "LMS_S3_SECRET_KEY", "LMS_DATA")
+
+
+class System:
+    """A running `lms up`."""
+
+    def __init__(self, data: Path, environment: dict[str, str]) -> None:
+        self.data, self.environment = data, environment
+        self.process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    def start(self) -> None:
+        """Until it is ready."""
+        command = [sys.executable, "-m", "lms_core.cli", "up", "--data", str(self.data), "--port", "0"]
+        self.process = subprocess.Popen(
+            command, env=self.environment, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert self.process.stdout is not None
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line)
+            if line.startswith("Ready: "):
+                self.url = line.split()[1]
+                return
+        raise AssertionError("".join(lines))
+
+    def status(self) -> dict[str, Any]:
+        """`lms status --json`."""
+        found: dict[str, Any] = json.loads((self.data / "status.json").read_text())
+        return found
+
+    def kill(self, name: str) -> None:
+        """`kill -9` of one process."""
+        os.kill(self.status()["processes"][name]["pid"], signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(60)
+
+    async def sql(self, statement: str, *arguments: Any) -> list[Any]:
+        """Rows, straight from its database."""
+        connection = await asyncpg.connect(self.status()["database_url"])
+        try:
+            return list(await connection.fetch(statement, *arguments))
+        finally:
+            await connection.close()
+
+    async def admin(self, client: httpx2.AsyncClient) -> Caller:
+        """The first super admin, signed in, as soon as the API answers."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                if (await client.get("/health/ready")).status_code == 200:
+                    break
+            except httpx2.TransportError:
+                await asyncio.sleep(0.1)
+        form = {"username": ADMIN_EMAIL, "password": ADMIN_PASSWORD}
+        answer = await client.post("/auth/login", data=form)
+        assert answer.status_code == 200, answer.text
+        return Caller(client, headers={"Authorization": f"Bearer {answer.json()['access_token']}"})
+
+    async def until(self, what: str, statement: str, *arguments: Any) -> None:
+        """Wait until the first column of the first row is true; the database may be away meanwhile."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                if (await self.sql(statement, *arguments))[0][0]:
+                    return
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await asyncio.sleep(0.2)
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"not within {DEADLINE_SECONDS:.0f} s: {what}")
+
+
+@contextmanager
+def system(data: Path) -> Iterator[System]:
+    """A system on a data folder; stopped, with nothing left, at the end."""
+    environment = {key: value for key, value in os.environ.items() if key not in OURS}
+    environment |= {"LMS_ADMIN_EMAIL": ADMIN_EMAIL, "LMS_ADMIN_PASSWORD": ADMIN_PASSWORD}
+    running = System(data, environment)
+    running.start()
+    try:
+        yield running
+    finally:
+        if running.process is not None and running.process.poll() is None:
+            running.stop()

@@ -1,0 +1,78 @@
+"""kill -9 in the middle of a cascade, of whatever there is to kill: it completes, and nothing is doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import httpx2
+import pytest
+from running import System, system
+
+from lms_core.testing import Caller
+
+pytestmark = pytest.mark.anyio
+PEOPLE = 15_000
+ENROLL_MANY = """
+    WITH person AS (
+        INSERT INTO users_user (id, email, email_key, full_name, is_active)
+        SELECT gen_random_uuid(), m, m, 'Somebody', true
+        FROM (SELECT $1::text || n || '@example.org' AS m FROM generate_series(1, $2::int) n) made RETURNING id
+    )
+    INSERT INTO enrollments_enrollment (id, course_id, user_id, role, state)
+    SELECT gen_random_uuid(), $3::uuid, id, 'student', 'active' FROM person
+"""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with system(tmp_path_factory.mktemp("crashes") / "data") as found:
+        yield found
+
+
+async def big_course(running: System, admin: Caller) -> str:
+    school = await admin.create("/institutions", {"name": "School", "slug": f"s{uuid4().hex[:8]}"})
+    course = await admin.create("/courses", {"institution_id": school["id"], "code": "BIG", "title": "Big"})
+    await running.sql(ENROLL_MANY, uuid4().hex, PEOPLE, course["id"])
+    return str(course["id"])
+
+
+@pytest.mark.parametrize("victim", ["worker", "relay", "redis", "api", "scheduler", "postgres"])
+async def test_a_cascade_survives(running: System, victim: str) -> None:
+    async with httpx2.AsyncClient(base_url=running.url, timeout=30) as client:
+        admin = await running.admin(client)
+        course = await big_course(running, admin)
+        deletion = (await admin.delete(f"/courses/{course}")).json()["id"]
+        some = "SELECT count(*) > 0 FROM enrollments_enrollment WHERE deletion_id = $1"
+        await running.until("the cascade begins", some, deletion)
+        running.kill(victim)
+        await running.until("the cascade ends", "SELECT state = 'deleted' FROM core_deletion WHERE id = $1", deletion)
+        left = "SELECT count(*) FROM enrollments_enrollment WHERE course_id = $1 AND NOT is_deleted"
+        assert (await running.sql(left, course))[0][0] == 0
+        # Every row was stamped once: an insert and one change.
+        versions = "SELECT DISTINCT version FROM enrollments_enrollment WHERE deletion_id = $1"
+        assert [row[0] for row in await running.sql(versions, deletion)] == [2]
+        counts = await running.sql(
+            "SELECT counts->>'enrollments.enrollment' FROM core_deletion WHERE id = $1", deletion
+        )
+        assert counts[0][0] == str(PEOPLE)
+        await running.until("nothing is left to do", "SELECT count(*) = 0 FROM core_delivery WHERE done_at IS NULL")
+        dead = await running.sql("SELECT count(*) FROM core_delivery WHERE dead_at IS NOT NULL")
+        assert dead[0][0] == 0
+
+
+async def test_the_supervisor_killed_leaves_nothing_and_the_next_start_has_everything(
+    running: System, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async with httpx2.AsyncClient(base_url=running.url, timeout=30) as client:
+        admin = await running.admin(client)
+        course = await big_course(running, admin)
+        deletion = (await admin.delete(f"/courses/{course}")).json()["id"]
+    assert running.process is not None
+    running.process.kill()
+    running.process.wait()
+    running.start()
+    await running.until("the cascade ends", "SELECT state = 'deleted' FROM core_deletion WHERE id = $1", deletion)
+    counts = await running.sql("SELECT counts->>'enrollments.enrollment' FROM core_deletion WHERE id = $1", deletion)
+    assert counts[0][0] == str(PEOPLE)
+    assert running.stop() == 0
