@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import lms_core
 from lms_core.errors import StartRefused
 
 if TYPE_CHECKING:
@@ -42,12 +43,19 @@ app = typer.Typer(
     cls=CommandsWithPlugins,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="A headless learning management system. Enabled plugins add commands of their own: `lms <plugin> --help`.",
 )
 database = typer.Typer(no_args_is_help=True, help="Migrations.")
 app.add_typer(database, name="db")
 
 DataFolder = Annotated[Path, typer.Option("--data", envvar="LMS_DATA", help="The data folder")]
+
+
+@app.callback(invoke_without_command=True)
+def lms(version: Annotated[bool, typer.Option("--version", help="Show the version and exit")] = False) -> None:
+    """A headless learning management system. Enabled plugins add commands of their own: `lms <plugin> --help`."""
+    if version:
+        typer.echo(lms_core.__version__)
+        raise typer.Exit
 
 
 def settings_now() -> Settings:

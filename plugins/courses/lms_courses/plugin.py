@@ -9,7 +9,7 @@ from lms_courses.models import Course, Section
 from lms_courses.router import router
 from lms_courses.service import Catalog
 
-plugin = PluginInfo("courses", "Courses and their sections", requires=("institutions", "users"))
+plugin = PluginInfo("courses", "Courses and their sections", requires=("institutions",))
 
 
 @hookimpl
