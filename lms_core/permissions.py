@@ -21,6 +21,7 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    column,
     exists,
     extract,
     false,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    table,
     true,
     union_all,
 )
@@ -49,6 +51,12 @@ CACHED_TOKENS = 20_000
 def bound_ids(name: str) -> Any:
     """A bound list of ids."""
     return any_(bindparam(name, type_=ARRAY(Uuid())))
+
+
+def deleted_by_actor(model: type[Table]) -> ColumnElement[bool]:
+    """The row was taken by a delete of the caller's own."""
+    deletion = table("core_deletion", column("id"), column("actor_id"))
+    return exists().where(deletion.c.id == col(model.deletion_id), deletion.c.actor_id == ACTOR_ID)
 
 
 @dataclass(frozen=True)
@@ -164,15 +172,20 @@ class Rules:
         asked; for a person, the roles that the same delete took count too.
         """
         holder = next((rule.holder for rule in kind.rules if rule.holder is not None), None)
-        rule = ReadRule(kind.model, kind.restore_permission, holder=holder)
-        found = self.any_of(access, kind.model, [rule], name, dead=True)
+        own = [
+            replace(rule, where=and_(true() if rule.where is None else rule.where, deleted_by_actor(kind.model)))
+            for rule in kind.rules
+            if rule.restores
+        ]
+        by_permission = ReadRule(kind.model, kind.restore_permission, holder=holder)
+        found = self.any_of(access, kind.model, [by_permission, *own], name, dead=True)
         if not kind.is_tree or access.everywhere:
             return found
 
         def write(entity: Any) -> ColumnElement[bool]:
             parent = aliased(kind.model)
-            column = getattr(entity, kind.tree_column().key)
-            return found.write(entity) | exists().where(col(parent.id) == column, found.write(parent))
+            above = getattr(entity, kind.tree_column().key)
+            return found.write(entity) | exists().where(col(parent.id) == above, found.write(parent))
 
         return replace(found, write=write)
 

@@ -3,7 +3,7 @@
 from sqlmodel import Field
 
 from lms_core.db import Read, Record, Table, new_id
-from lms_core.deletion import RESTORE_ANSWERS, DeletionRead, RestoreRequest, delete, restore
+from lms_core.deletion import RESTORE_ANSWERS, Deleted, DeletionRead, Restored, RestoreRequest, delete, restore
 from lms_core.errors import (
     Forbidden,
     Invalid,
@@ -29,6 +29,7 @@ from lms_core.types import (
     HealthCheck,
     HeldRole,
     Identity,
+    Lifespan,
     Permission,
     PluginInfo,
     Reaction,
@@ -49,6 +50,7 @@ __all__ = [
     "Cascade",
     "Conflict",
     "Context",
+    "Deleted",
     "DeletionRead",
     "Description",
     "Event",
@@ -64,6 +66,7 @@ __all__ = [
     "Instant",
     "Invalid",
     "JsonBytes",
+    "Lifespan",
     "Listing",
     "Name",
     "NotFound",
@@ -78,6 +81,7 @@ __all__ = [
     "ReadRule",
     "Record",
     "RestoreRequest",
+    "Restored",
     "RoleSource",
     "Router",
     "Schedule",

@@ -70,13 +70,15 @@ class ReadRule:
     """One way in which rows of a kind become readable: a permission, a condition on the row, or both.
 
     `where` may use `ACTOR_ID`, a bound parameter with the caller's id. `holder` is for rows that stand for a
-    person: the permission is then asked of the objects at which that person holds a role.
+    person: the permission is then asked of the objects at which that person holds a role. Whoever reads by a rule
+    with `restores` may undo a delete of their own.
     """
 
     model: type[Table]
     permission: str | None = None
     where: ColumnElement[bool] | None = None
     holder: Any = None
+    restores: bool = False
 
 
 class Event(BaseModel):

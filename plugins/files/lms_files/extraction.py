@@ -145,7 +145,7 @@ def run(job: dict[str, Any], limits: Limits) -> Result:
     except MemoryError:
         # Without a traceback: making one takes memory too.
         return failure("out_of_memory")
-    except Exception:
+    except Exception:  # noqa: BLE001 — see below
         # Readers raise anything on damaged files: KeyError, struct.error, RecursionError, ... lxml's error doesn't
         # even say when it was memory that it lacked.
         return failure("out_of_memory" if near_memory_limit(limits) else "broken", traceback.format_exc(limit=-3))

@@ -17,9 +17,23 @@ BYTE_ORDER_MARKS = (
 SAMPLE_BYTES = 64 * 1024
 CHUNK_BYTES = 1024 * 1024
 # Encodings that files without a mark really come in. The detector knows ninety more, and finds them in short texts.
-LEGACY_ENCODINGS = (
-    "cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 koi8-r cp932 euc-jp iso2022-jp gb18030 big5 euc-kr".split()
-)
+LEGACY_ENCODINGS = [
+    "cp1250",
+    "cp1251",
+    "cp1252",
+    "cp1253",
+    "cp1254",
+    "cp1255",
+    "cp1256",
+    "cp1257",
+    "koi8-r",
+    "cp932",
+    "euc-jp",
+    "iso2022-jp",
+    "gb18030",
+    "big5",
+    "euc-kr",
+]
 # Below this share of bytes outside ASCII, text is in a Latin script with accents, and the detector only guesses.
 DETECTABLE_SHARE = 0.25
 # Possessive, so that a file of thousands of comments can't make the expression go back and forth.

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import samples
-from outcomes import write
-
 from lms_files.content_types import DOCX, ODT, PPTX, XLSX, is_allowed, matches, normalise
+from outcomes import write
 
 OFFICE_SAMPLES = {
     DOCX: lambda: samples.docx_file(["words"]),

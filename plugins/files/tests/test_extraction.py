@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import samples
-from outcomes import failure_of_text, text_of, verdict, write
-from PIL import Image
-
 from lms_files import extraction
 from lms_files.content_types import DOCX, ODP, ODS, ODT, PPTX, XLSX
 from lms_files.extraction_jobs import ExtractedText, Failure, Limits, TextJob, ThumbnailJob
 from lms_files.limited import run_limited
+from outcomes import failure_of_text, text_of, verdict, write
+from PIL import Image
 
 
 @pytest.fixture

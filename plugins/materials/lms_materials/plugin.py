@@ -6,7 +6,8 @@ from lms_courses.contracts import COURSE, in_published_course
 from lms_files.contracts import TextExtracted
 from sqlmodel import col
 
-from lms_core.sdk import Cascade, Handler, Permission, PluginInfo, ReadRule, Router, hookimpl
+from lms_core.sdk import Cascade, Handler, Permission, PluginInfo, Reaction, ReadRule, Restored, Router, hookimpl
+from lms_materials import service
 from lms_materials.contracts import MaterialChanged
 from lms_materials.indexing import index_changed_material, index_extracted_text
 from lms_materials.models import Material, MaterialText
@@ -52,10 +53,14 @@ def lms_handlers() -> list[Handler]:
     return [
         Handler("materials.index_material", MaterialChanged, index_changed_material),
         Handler("materials.index_text", TextExtracted, index_extracted_text),
+        Handler("materials.share_restored_file", Restored, service.share_restored_file),
     ]
 
 
 @hookimpl
-def lms_cascades() -> list[Cascade]:
-    """Materials hang under courses; a deleted file takes nothing."""
-    return [Cascade(child=Material, column="course_id", parent=COURSE)]
+def lms_cascades() -> list[Cascade | Reaction]:
+    """Materials hang under courses; a deleted file takes nothing. A deleted material shows its file to nobody."""
+    return [
+        Cascade(child=Material, column="course_id", parent=COURSE),
+        Reaction(Material, deleted=service.share_files_of, restored=service.share_files_of_restored),
+    ]

@@ -5,7 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import Response
-from sqlalchemy import Float, Integer, String, Uuid, bindparam, func, literal_column, select, tuple_
+from lms_files.contracts import file_lives
+from sqlalchemy import Float, Integer, String, Uuid, bindparam, func, literal_column, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import col
 
@@ -54,7 +55,13 @@ def statement(readable: Any, in_course: bool, later: bool) -> Read:
         )
         .select_from(MaterialText)
         .join(Material, col(Material.id) == col(MaterialText.material_id))
-        .where(col(MaterialText.vector).op("@@")(query), alive(Material), readable)
+        .where(
+            col(MaterialText.vector).op("@@")(query),
+            alive(Material),
+            readable,
+            # A material outlives its file, but the file's text must not be shown without it.
+            or_(col(MaterialText.page) == 0, file_lives(col(Material.file_id))),
+        )
     )
     if in_course:
         candidates = candidates.where(col(Material.course_id) == bindparam("course_id", type_=Uuid()))

@@ -1,0 +1,133 @@
+"""The files plugin, as the core sees it."""
+
+from datetime import timedelta
+
+from lms_courses.contracts import COURSE, in_published_course
+from sqlmodel import SQLModel, col
+from typer import Typer
+
+from lms_core.sdk import (
+    ACTOR_ID,
+    Cascade,
+    Context,
+    Handler,
+    HealthCheck,
+    Lifespan,
+    Permission,
+    PluginInfo,
+    ReadRule,
+    Router,
+    Schedule,
+    Service,
+    Setup,
+    hookimpl,
+)
+from lms_files import derivatives, sweeps, verification
+from lms_files.commands import commands
+from lms_files.contracts import FileDiscarded, FileLibrary, FileReady, FileUploaded
+from lms_files.models import File, FilePage, Quota
+from lms_files.router import router
+from lms_files.service import Library
+from lms_files.settings import FilesSettings
+from lms_files.storage import store_of, store_of_process
+
+plugin = PluginInfo(
+    "files", "Files straight between client and store, verified", requires=("courses", "users"), settings=FilesSettings
+)
+
+
+@hookimpl
+def lms_routes() -> list[Router]:
+    """`/files`."""
+    return [router]
+
+
+@hookimpl
+def lms_models() -> list[type[SQLModel]]:
+    """Three tables."""
+    return [File, FilePage, Quota]
+
+
+@hookimpl
+def lms_permissions() -> list[Permission | ReadRule]:
+    """Who takes part in a course uploads to it and reads what is shared there; who teaches there reads everything."""
+    staff = ("teacher", "assistant", "principal")
+    return [
+        Permission("files.request", "Upload a file to a course", roles=("student", *staff)),
+        Permission("files.read", "Read what is shared in a course", roles=("student", *staff)),
+        Permission("files.read_all", "Read all files of a course, students' too", roles=staff),
+        Permission("files.edit", "Rename a file of somebody else", roles=("teacher", "principal")),
+        Permission("files.delete", "Delete and restore a file", roles=("teacher", "principal")),
+        ReadRule(File, "files.read", where=col(File.shared).is_(True) & in_published_course(col(File.course_id))),
+        ReadRule(File, "files.read_all"),
+        ReadRule(File, where=col(File.owner_id) == ACTOR_ID, restores=True),
+    ]
+
+
+@hookimpl
+def lms_services() -> list[Service]:
+    """The library."""
+    return [Service(FileLibrary, Library())]
+
+
+@hookimpl
+def lms_cascades() -> list[Cascade]:
+    """Files go with their course."""
+    return [Cascade(child=File, column="course_id", parent=COURSE)]
+
+
+@hookimpl
+def lms_handlers() -> list[Handler]:
+    """Post-processing; all of it asks the store, so none of it holds a transaction meanwhile."""
+    return [
+        Handler("files.verify", FileUploaded, verification.verify, transactional=False),
+        Handler("files.tidy", FileDiscarded, verification.tidy, transactional=False),
+        Handler("files.derive_text", FileReady, derivatives.derive_text, transactional=False),
+        Handler("files.derive_thumbnail", FileReady, derivatives.derive_thumbnail, transactional=False),
+        Handler("files.sweep_store", sweeps.StoreSweepDue, sweeps.sweep_store, transactional=False),
+    ]
+
+
+@hookimpl
+def lms_schedules() -> list[Schedule]:
+    """Sweeps."""
+    return [
+        Schedule("files.expire_requests", timedelta(minutes=1), sweeps.expire_requests),
+        Schedule("files.resume_stuck", timedelta(minutes=5), sweeps.resume_stuck),
+        Schedule("files.sweep_store", timedelta(hours=1), sweeps.call_for_store_sweep),
+    ]
+
+
+@hookimpl
+def lms_health_checks() -> list[HealthCheck]:
+    """A signed request to the store."""
+    return [HealthCheck("store", check_store)]
+
+
+async def check_store(context: Context) -> None:
+    """Whether it answers, and knows our keys and bucket."""
+    await store_of(context).check()
+
+
+@hookimpl
+def lms_setup() -> list[Setup]:
+    """The buckets."""
+    return [Setup("files.buckets", make_buckets)]
+
+
+async def make_buckets(context: Context, demo: bool) -> list[str]:
+    """Nothing to say about it."""
+    await store_of(context).make_buckets()
+    return []
+
+
+@hookimpl
+def lms_commands() -> list[Typer]:
+    """`lms files …`."""
+    return [commands]
+
+
+@hookimpl
+def lms_lifespan() -> list[Lifespan]:
+    """The store's connections."""
+    return [store_of_process]

@@ -1,0 +1,45 @@
+"""The room that files take: reserved when an upload is requested, used once it is ready, given back when not."""
+
+from uuid import UUID
+
+from sqlalchemy import Uuid, bindparam, text
+
+from lms_core.sdk import StateConflict, UnitOfWork
+from lms_files.models import File
+from lms_files.settings import MIB, FilesSettings
+
+# One statement decides, whoever else asks at the same time.
+RESERVE = text(
+    """
+    INSERT INTO files_quota AS quota (id, reserved_bytes)
+    SELECT :id, :size
+    WHERE :size <= coalesce((SELECT limit_bytes FROM files_quota WHERE id = :id), :limit)
+    ON CONFLICT (id) DO UPDATE
+    SET reserved_bytes = quota.reserved_bytes + :size, version = quota.version + 1, updated_at = now()
+    WHERE quota.used_bytes + quota.reserved_bytes + :size <= coalesce(quota.limit_bytes, :limit)
+    RETURNING id
+    """
+).bindparams(bindparam("id", type_=Uuid()))
+CHANGE = text(
+    """
+    UPDATE files_quota SET reserved_bytes = reserved_bytes - :size, used_bytes = used_bytes + :used,
+        version = version + 1, updated_at = now()
+    WHERE id = :id
+    """
+).bindparams(bindparam("id", type_=Uuid()))
+
+
+async def reserve(uow: UnitOfWork, institution_id: UUID | None, owner_id: UUID, size: int) -> None:
+    """Keep room for an upload: 409 `quota_exceeded` when there is none."""
+    settings = uow.settings(FilesSettings)
+    limit_mb = settings.personal_quota_mb if institution_id is None else settings.quota_mb
+    values = {"id": institution_id or owner_id, "size": size, "limit": limit_mb * MIB}
+    if (await uow.session.execute(RESERVE, values)).first() is None:
+        whose = "your own files" if institution_id is None else "the files of this institution"
+        raise StateConflict("quota_exceeded", f"There is no room left for {whose}; delete some, or ask for more.")
+
+
+async def settle(uow: UnitOfWork, file: File, is_used: bool) -> None:
+    """The upload is over: what was reserved for it is used, or given back."""
+    values = {"id": file.quota_id, "size": file.size, "used": file.size if is_used else 0}
+    await uow.session.execute(CHANGE, values)
