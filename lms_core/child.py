@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import psutil
 
@@ -26,6 +26,22 @@ def launched(command: Sequence[str], identity: Identity = "same") -> list[str]:
     return [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), identity, *command]
 
 
+class Process(Protocol):
+    """What a child needs of the process behind it."""
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code; `subprocess.TimeoutExpired` when it takes too long."""
+
+    def send_signal(self, sig: int) -> None:
+        """Nothing when it has ended."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
 class Child:
     """A running program in a session of its own; what it prints is appended to `log`.
 
@@ -40,6 +56,7 @@ class Child:
         folder: Path | None = None,
         identity: Identity = "same",
     ) -> None:
+        self.process: Process
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 launched(command, identity),

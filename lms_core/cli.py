@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import sys
 from collections.abc import Coroutine
@@ -99,7 +100,7 @@ def up(
     """Start everything on this machine: engines, migrations, API, worker, relay, scheduler."""
     from lms_core.supervisor import up as supervise
 
-    raise typer.Exit(supervise(data, host, port, demo))
+    raise typer.Exit(supervise(data, host, port, demo, CommandLine()))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -267,13 +268,32 @@ def database_revision(plugin: str, message: str) -> None:
     typer.echo(f"Wrote {asyncio.run(revision(load(), plugin, message))}.")
 
 
+class CommandLine:
+    """`lms` itself, for the supervisor, which runs its commands in forks of one process."""
+
+    def preload(self) -> None:
+        """Import what the processes of `up` need, the enabled plugins included. Raises StartRefused."""
+        for module in ("http", "relay", "scheduler", "setup", "worker"):
+            importlib.import_module(f"lms_core.{module}")
+        for module in ("celery.apps.worker", "celery.concurrency.prefork", "uvicorn", "uvloop"):
+            importlib.import_module(module)
+        load()
+
+    def run(self, arguments: list[str]) -> int:
+        """Run one command; the exit code."""
+        try:
+            app(args=arguments)
+        except StartRefused as refusal:
+            print(refusal, file=sys.stderr)
+            return 2
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        return 0
+
+
 def main() -> None:
     """The `lms` command; a refused start is one sentence on standard error."""
-    try:
-        app()
-    except StartRefused as refusal:
-        print(refusal, file=sys.stderr)
-        sys.exit(2)
+    sys.exit(CommandLine().run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -49,12 +49,14 @@ class Engines:
 
     def start(self, names: Iterable[str] = NAMES) -> None:
         """Start these engines at once and wait until each really answers; StartRefused when one does not."""
-        wanted = set(names)
-        chosen = [name for name in self.engines if name in wanted]
-        for name in chosen:
+        self.begin(names)
+        self.wait_until_ready(names)
+
+    def begin(self, names: Iterable[str] = NAMES) -> None:
+        """Start these engines, without waiting for their answers."""
+        for name in names:
             self.free_ports(self.engines[name])
             self.start_one(name)
-        self.wait_until_ready(chosen)
 
     def free_ports(self, engine: Engine) -> None:
         """Choose another port where a stranger took a kept one; an earlier engine gets a moment to let go of it."""

@@ -6,6 +6,7 @@ without the other.
 
 from __future__ import annotations
 
+import hmac
 import re
 from datetime import datetime
 from hashlib import sha256
@@ -43,9 +44,13 @@ class IdempotencyKey(SQLModel, table=True):
     )
 
 
-async def fingerprint(request: Request) -> bytes:
-    """What makes two requests the same: method, path, query and body."""
-    digest = sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+async def fingerprint(uow: UnitOfWork, request: Request) -> bytes:
+    """What makes two requests the same: method, path, query and body.
+
+    Keyed, since bodies may hold passwords, and a plain fast hash of one could be tried out.
+    """
+    digest = hmac.new(uow.context.platform.derived_key("idempotency"), digestmod=sha256)
+    digest.update(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
     digest.update(await request.body())
     return digest.digest()
 
@@ -85,7 +90,7 @@ async def replay(uow: UnitOfWork, request: Request, key: str) -> Response | None
     ).scalar_one_or_none()
     if stored is None:
         return None
-    if stored.request_hash != await fingerprint(request):
+    if stored.request_hash != await fingerprint(uow, request):
         raise Problem(
             422,
             "idempotency_key_reused",
@@ -101,7 +106,7 @@ async def remember(uow: UnitOfWork, request: Request, key: str, response: Respon
         IdempotencyKey(
             actor_id=uow.actor_id,
             key=key,
-            request_hash=await fingerprint(request),
+            request_hash=await fingerprint(uow, request),
             status=response.status_code,
             headers={name: response.headers[name] for name in KEPT_HEADERS if name in response.headers},
             body=bytes(response.body),

@@ -120,7 +120,7 @@ class Platform:
 
     async def authenticate(self, context: Context, token: str) -> Identity | None:
         """Who a bearer token speaks for; nobody when no enabled plugin knows tokens."""
-        authenticator = self.service_if_enabled(Authenticator)  # type: ignore[type-abstract]
+        authenticator = self.service_if_enabled(Authenticator)
         return None if authenticator is None else await authenticator.authenticate(context, token)
 
 

@@ -8,24 +8,22 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import psutil
 
-from lms_core.child import Child, launched
+from lms_core.child import Child
 from lms_core.datafolder import DataFolder, holder, is_free
 from lms_core.engines import Engines
 from lms_core.errors import StartRefused
+from lms_core.forked import ForkedChild
 from lms_core.terminal import Terminal
 
-PROGRAM = (sys.executable, "-m", "lms_core.cli")
 # In the order in which they stop, after which the engines stop.
 OURS = ("api", "scheduler", "relay", "worker")
 ENGINE_SETTINGS = {
@@ -42,6 +40,16 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 GOOD_LIFE_SECONDS = 60.0
 CLOCK_SECONDS = 5.0
+
+
+class Program(Protocol):
+    """The program whose commands are our processes."""
+
+    def preload(self) -> None:
+        """Import what its commands need. Raises StartRefused."""
+
+    def run(self, arguments: list[str]) -> int:
+        """Run one command to its end; the exit code."""
 
 
 @dataclass
@@ -65,7 +73,7 @@ class Process:
 class Supervisor:
     """Starts everything on one data folder, keeps it running, and stops it."""
 
-    def __init__(self, engines: Engines, host: str, port: int, program: Sequence[str], terminal: Terminal) -> None:
+    def __init__(self, engines: Engines, host: str, port: int, program: Program, terminal: Terminal) -> None:
         self.engines, self.folder, self.program, self.terminal = engines, engines.folder, program, terminal
         self.host, self.port = host, self.choose_port(host, port)
         visible = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
@@ -95,9 +103,12 @@ class Supervisor:
             "LMS_SECRET_KEY": os.environ.get("LMS_SECRET_KEY") or self.folder.secret("secret_key"),
             "LMS_PUBLIC_URL": os.environ.get("LMS_PUBLIC_URL") or self.url,
         }
-        if embedded:
-            with self.terminal.step("Starting " + ", ".join(self.engines.engines[name].title for name in embedded)):
-                self.engines.start(embedded)
+        titles = [self.engines.engines[name].title for name in embedded]
+        with self.terminal.step(f"Starting {', '.join(titles)}" if titles else "Loading the plugins"):
+            self.engines.begin(embedded)
+            # Meanwhile: all that our processes import, once, so that each of them starts by a fork.
+            self.program.preload()
+            self.engines.wait_until_ready(embedded)
         self.environment |= self.engines.environment()
         for name in embedded:
             self.processes[name] = Process(name, self.engines.children[name])
@@ -111,26 +122,29 @@ class Supervisor:
 
     def set_up(self, demo: bool) -> str:
         """Migrate, make buckets and the first super admin; what was said about that. StartRefused when it fails."""
-        command = launched([*self.program, "setup", *(("--demo",) if demo else ())])
+        said = self.folder.log("setup-said")
+        said.unlink(missing_ok=True)
+        arguments = ["setup", *(("--demo",) if demo else ())]
         with self.terminal.step("Preparing the database and the buckets"):
-            done = subprocess.run(
-                command, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-            )
-        with self.folder.log("setup").open("a") as log:
-            log.write(done.stderr)
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines()
-            raise StartRefused(lines[-1] if lines else f"The set-up failed with exit code {done.returncode}.")
-        return "  ".join(done.stdout.split("\n")).strip()
+            child = self.fork(arguments, "setup", said)
+            code = child.process.wait()
+        if code != 0:
+            raise StartRefused(self.folder.last_line("setup") or f"The set-up failed with exit code {code}.")
+        lines = said.read_text().split("\n")
+        # A password may stand there, which is shown once and kept nowhere.
+        said.unlink()
+        return "  ".join(lines).strip()
+
+    def fork(self, arguments: list[str], name: str, output: Path | None = None) -> ForkedChild:
+        """A process that runs a command of `lms`."""
+        return ForkedChild(lambda: self.program.run(arguments), self.folder.log(name), self.environment, output)
 
     def begin(self, name: str) -> Child:
         """Start a process, without waiting until it answers."""
         if name in ENGINE_SETTINGS:
             return self.engines.start_one(name)
-        command = [*self.program, "serve", "--host", self.host, "--port", str(self.port)]
-        if name != "api":
-            command = [*self.program, name]
-        return Child(command, self.folder.log(name), self.environment)
+        arguments = ["serve", "--host", self.host, "--port", str(self.port)] if name == "api" else [name]
+        return self.fork(arguments, name)
 
     def wait_until_ready(self) -> None:
         """Wait until the API says that it is; StartRefused when it ends instead, or takes too long."""
@@ -206,10 +220,10 @@ class Supervisor:
         self.engines.stop()
 
 
-def up(data: Path, host: str, port: int, demo: bool, program: Sequence[str] = PROGRAM) -> int:
+def up(data: Path, host: str, port: int, demo: bool, program: Program) -> int:
     """Run everything on a data folder until SIGINT or SIGTERM; the exit code.
 
-    `program` is the command line of `lms`. Call it in the main thread. Raises StartRefused with what to do about it.
+    `program` is `lms` itself. Call it in the main thread. Raises StartRefused with what to do about it.
     """
     missing = [setting for setting, _ in ENGINE_SETTINGS.values() if not os.environ.get(setting)]
     if os.environ.get("LMS_ENV") == "production" and missing:

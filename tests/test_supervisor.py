@@ -22,8 +22,11 @@ from lms_core.supervisor import Process, status
 PATIENCE_SECONDS = 60
 
 # Stands for `lms`: quick to start, and its worker has a child that ignores SIGTERM.
-STAND_IN = """
-import http.server, os, signal, subprocess, sys, time
+UP = """
+import http.server, os, subprocess, sys, time
+from pathlib import Path
+from lms_core.errors import StartRefused
+from lms_core.supervisor import up
 
 class Ready(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -33,29 +36,29 @@ class Ready(http.server.BaseHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
-command = sys.argv[1]
-if command == "setup":
-    if os.environ.get("FAIL"):
-        sys.exit("The set-up does not like this machine; buy another.")
-    print("Super admin admin@example.org, password once-only")
-    print("Demo" if "--demo" in sys.argv else "No demo")
-    sys.exit()
-if command == "serve":
-    print(os.environ["LMS_SECRET_KEY"], flush=True)
-    http.server.ThreadingHTTPServer((sys.argv[3], int(sys.argv[5])), Ready).serve_forever()
-if command == "worker":
-    ignore = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(9)"
-    subprocess.Popen([sys.executable, "-c", ignore])
-time.sleep(600)
-"""
+class StandIn:
+    def preload(self):
+        pass
 
-UP = """
-import sys
-from pathlib import Path
-from lms_core.errors import StartRefused
-from lms_core.supervisor import up
+    def run(self, arguments):
+        command = arguments[0]
+        if command == "setup":
+            if os.environ.get("FAIL"):
+                print("The set-up does not like this machine; buy another.", file=sys.stderr)
+                return 1
+            print("Super admin admin@example.org, password once-only")
+            print("Demo" if "--demo" in arguments else "No demo")
+            return 0
+        if command == "serve":
+            print(os.environ["LMS_SECRET_KEY"], flush=True)
+            http.server.ThreadingHTTPServer((arguments[2], int(arguments[4])), Ready).serve_forever()
+        if command == "worker":
+            ignore = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(9)"
+            subprocess.Popen([sys.executable, "-c", ignore])
+        time.sleep(600)
+
 try:
-    sys.exit(up(Path(sys.argv[1]), "127.0.0.1", int(sys.argv[2]), False, (sys.executable, sys.argv[3])))
+    sys.exit(up(Path(sys.argv[1]), "127.0.0.1", int(sys.argv[2]), False, StandIn()))
 except StartRefused as refusal:
     sys.exit(str(refusal))
 """
@@ -71,12 +74,10 @@ class Up:
     """A running `lms up`; what it printed is in `lines`."""
 
     def __init__(self, folder: Path, environment: dict[str, str], port: int = 0) -> None:
-        stand_in = folder / "stand_in.py"
-        stand_in.write_text(STAND_IN)
         self.data, self.lines = folder / "data", list[str]()
         kept = {key: value for key, value in os.environ.items() if not key.startswith("LMS_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", UP, str(self.data), str(port), str(stand_in)],
+            [sys.executable, "-c", UP, str(self.data), str(port)],
             env=kept | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

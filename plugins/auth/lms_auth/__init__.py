@@ -1,0 +1,1 @@
+"""Sign-in: sessions, refresh rotation, access tokens, passwords."""

@@ -53,7 +53,7 @@ async def create(uow: UnitOfWork, data: CourseCreate) -> Response:
     await uow.hold(INSTITUTION, data.institution_id)
     course = Course(**data.model_dump())
     await uow.add(course)
-    participation = uow.use_if_enabled(CourseParticipation)  # type: ignore[type-abstract]
+    participation = uow.use_if_enabled(CourseParticipation)
     runs_institution = await uow.can("courses.edit", Course, course.id)
     if participation is not None and not runs_institution:
         await participation.appoint_teacher(uow, course.id, uow.actor_id)
@@ -74,7 +74,7 @@ async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | 
         raise Invalid("ends_before_start", "ends_on is before starts_on; correct one of them.", ("body", "ends_on"))
     await uow.flush()
     if {"capacity", "waitlist"} & set(changes):
-        participation = uow.use_if_enabled(CourseParticipation)  # type: ignore[type-abstract]
+        participation = uow.use_if_enabled(CourseParticipation)
         if participation is not None:
             await participation.seats_changed(uow, id)
     if course.state != before and course.state == "published":

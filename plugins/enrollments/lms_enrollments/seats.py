@@ -166,7 +166,7 @@ async def courses_of(uow: UnitOfWork, ids: Sequence[UUID]) -> list[CourseSummary
     found = []
     for course_id in sorted((await uow.session.execute(statement)).scalars()):
         try:
-            found.append(await uow.use(CourseCatalog).lock(uow, course_id))  # type: ignore[type-abstract]
+            found.append(await uow.use(CourseCatalog).lock(uow, course_id))
         except NotFound:
             # The course goes too, or is not back yet: nobody moves up in it.
             continue
@@ -181,7 +181,7 @@ async def after_delete(uow: UnitOfWork, ids: Sequence[UUID]) -> None:
 
 async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> list[Conflict]:
     """Active students need a seat in a course that lived on without them; or they wait, by choice."""
-    catalog = uow.use(CourseCatalog)  # type: ignore[type-abstract]
+    catalog = uow.use(CourseCatalog)
     returning = (
         select(col(Enrollment.course_id), col(Enrollment.id))
         .where(col(Enrollment.id).in_(ids), col(Enrollment.state) == "active", col(Enrollment.role) == STUDENT)
@@ -243,12 +243,12 @@ class Participation(CourseParticipation):
 
     async def appoint_teacher(self, uow: UnitOfWork, course_id: UUID, user_id: UUID) -> None:
         """The one who made it."""
-        course = await uow.use(CourseCatalog).lock(uow, course_id)  # type: ignore[type-abstract]
+        course = await uow.use(CourseCatalog).lock(uow, course_id)
         await place(uow, course, [user_id], "teacher")
 
     async def seats_changed(self, uow: UnitOfWork, course_id: UUID) -> None:
         """Fewer seats than are taken are refused; more are given to those who wait."""
-        course = await uow.use(CourseCatalog).lock(uow, course_id)  # type: ignore[type-abstract]
+        course = await uow.use(CourseCatalog).lock(uow, course_id)
         taken = await count(uow, course_id, "active")
         if course.capacity is not None and course.capacity < taken:
             raise StateConflict("capacity_below_taken", f"{taken} seats are taken; drop students first, or allow more.")

@@ -69,7 +69,7 @@ async def locked_open_course(uow: UnitOfWork, course_id: UUID, role: str) -> Cou
     """The course under its lock; 403 for a role that only those above may give, 409 when it is over."""
     if role == "teacher" and not await uow.can("enrollments.appoint", COURSE, course_id):
         raise Forbidden("Teachers are appointed by those who run the institution.")
-    course = await uow.use(CourseCatalog).lock(uow, course_id)  # type: ignore[type-abstract]
+    course = await uow.use(CourseCatalog).lock(uow, course_id)
     if course.state == "archived":
         raise StateConflict("course_not_open", "This course is archived; nobody joins it any more.")
     return course
@@ -80,7 +80,7 @@ async def enroll(uow: UnitOfWork, data: EnrollmentCreate) -> Response:
     course = await locked_open_course(uow, data.course_id, data.role)
     if data.section_id is not None:
         await require_section(uow, data.course_id, data.section_id)
-    directory = uow.use(UserDirectory)  # type: ignore[type-abstract]
+    directory = uow.use(UserDirectory)
     if data.user_id not in await directory.members_among(uow, [data.user_id], course.institution_id):
         raise NotFound(USER, data.user_id)
     placed = (await seats.place(uow, course, [data.user_id], data.role, data.section_id))[0]
@@ -92,7 +92,7 @@ async def enroll(uow: UnitOfWork, data: EnrollmentCreate) -> Response:
 async def enroll_many(uow: UnitOfWork, data: BulkCreate) -> Response:
     """Enroll up to 10,000 users in one transaction, answered row by row."""
     course = await locked_open_course(uow, data.course_id, data.role)
-    directory = uow.use(UserDirectory)  # type: ignore[type-abstract]
+    directory = uow.use(UserDirectory)
     members = await directory.members_among(uow, data.user_ids, course.institution_id)
     wanted = [user_id for user_id in data.user_ids if user_id in members]
     placed = {one.user_id: one for one in await seats.place(uow, course, wanted, data.role)}
@@ -107,7 +107,7 @@ async def update(uow: UnitOfWork, id: UUID, data: EnrollmentUpdate, if_match: st
     enrollment = await known(uow, id)
     changes = data.model_dump(exclude_unset=True)
     await refuse_unless_allowed(uow, enrollment, only_drop=set(changes) == {"state"} and data.state == "dropped")
-    course = await uow.use(CourseCatalog).lock(uow, enrollment.course_id)  # type: ignore[type-abstract]
+    course = await uow.use(CourseCatalog).lock(uow, enrollment.course_id)
     enrollment = await uow.lock(Enrollment, id, if_match)
     if "section_id" in changes:
         if data.section_id is not None:
@@ -147,7 +147,7 @@ async def remove(uow: UnitOfWork, id: UUID, if_match: str | None) -> Response:
     """Delete an enrollment; its seat goes to the next who waits."""
     enrollment = await known(uow, id)
     await refuse_unless_allowed(uow, enrollment, only_drop=False)
-    await uow.use(CourseCatalog).lock(uow, enrollment.course_id)  # type: ignore[type-abstract]
+    await uow.use(CourseCatalog).lock(uow, enrollment.course_id)
     uow.announce(f"user:{enrollment.user_id}")
     return await delete(uow, Enrollment, id, if_match)
 
@@ -172,7 +172,7 @@ async def refuse_unless_allowed(uow: UnitOfWork, enrollment: Enrollment, only_dr
 
 async def require_section(uow: UnitOfWork, course_id: UUID, section_id: UUID) -> None:
     """404 unless the course has this section."""
-    if not await uow.use(CourseCatalog).has_section(uow, course_id, section_id):  # type: ignore[type-abstract]
+    if not await uow.use(CourseCatalog).has_section(uow, course_id, section_id):
         raise NotFound(SECTION, section_id)
 
 

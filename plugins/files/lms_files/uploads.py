@@ -83,7 +83,7 @@ async def hold_course(uow: UnitOfWork, course_id: UUID | None) -> UUID | None:
     if course_id is None:
         return None
     await uow.hold(COURSE, course_id)
-    return await uow.use(CourseCatalog).institution_of(uow, course_id)  # type: ignore[type-abstract]
+    return await uow.use(CourseCatalog).institution_of(uow, course_id)
 
 
 async def upload_of(store: Store, file: File) -> dict[str, Any]:

@@ -240,7 +240,7 @@ async def test_sharing_is_up_to_those_who_show_a_file(lms: Lms, school: School) 
     file = await finish(lms, school.teacher, CONTENT, course_id=school.course["id"])
     for shared, status in ((False, 404), (True, 200)):
         async with lms.context.unit_of_work() as uow:
-            await uow.use(FileLibrary).share(uow, [UUID(file["id"])], shared)  # type: ignore[type-abstract]
+            await uow.use(FileLibrary).share(uow, [UUID(file["id"])], shared)
         assert (await school.student.get(f"/files/{file['id']}")).status_code == status
 
 

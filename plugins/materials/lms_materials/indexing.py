@@ -32,7 +32,7 @@ async def index(uow: UnitOfWork, material_id: UUID) -> None:
     material = (await uow.session.execute(locked)).scalar_one()
     pages = [(0, material.body)]
     if material.file_id is not None:
-        pages += await uow.use(FileLibrary).pages(uow, material.file_id)  # type: ignore[type-abstract]
+        pages += await uow.use(FileLibrary).pages(uow, material.file_id)
     await uow.session.execute(delete(MaterialText).where(col(MaterialText.material_id) == material_id))
     rows = [
         {"material_id": material_id, "page": number, "title": material.title if number == 0 else "", "text": piece}

@@ -63,7 +63,7 @@ async def share_files(uow: UnitOfWork, file_ids: Collection[UUID]) -> None:
         col(Material.file_id).in_(file_ids), col(Material.published).is_(True), alive(Material)
     )
     shown = {id for id in (await uow.session.execute(showing)).scalars() if id is not None}
-    library = uow.use(FileLibrary)  # type: ignore[type-abstract]
+    library = uow.use(FileLibrary)
     await library.share(uow, shown, True)
     await library.share(uow, set(file_ids) - shown, False)
 
@@ -88,6 +88,6 @@ async def share_restored_file(uow: UnitOfWork, event: Restored) -> None:
 
 async def require_file(uow: UnitOfWork, course_id: UUID, file_id: UUID) -> None:
     """404 unless the file is one of this course that the caller may know."""
-    file = await uow.use(FileLibrary).find(uow, file_id)  # type: ignore[type-abstract]
+    file = await uow.use(FileLibrary).find(uow, file_id)
     if file is None or file.course_id != course_id:
         raise NotFound(FILE, file_id)

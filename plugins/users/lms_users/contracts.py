@@ -58,8 +58,12 @@ class Passwords(ABC):
     """Provided by whoever keeps passwords (the auth plugin)."""
 
     @abstractmethod
-    async def set_password(self, uow: UnitOfWork, user_id: UUID, email: str, password: str) -> None:
-        """Give a user a password. Raises Invalid when it is too weak."""
+    async def prepare(self, uow: UnitOfWork, email: str, password: str) -> str:
+        """What `store` takes; slow, so before the transaction begins. Raises Invalid when the password is too weak."""
+
+    @abstractmethod
+    async def store(self, uow: UnitOfWork, user_id: UUID, prepared: str) -> None:
+        """Give a user the password."""
 
 
 class UserCreated(Event, name="users.user_created.v1"):

@@ -130,7 +130,7 @@ async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflic
     """A restore brings back no role that the actor could not give."""
     if uow.access.everywhere:
         return []
-    tree = uow.use(InstitutionTree)  # type: ignore[type-abstract]
+    tree = uow.use(InstitutionTree)
     paths: dict[UUID | None, list[UUID]] = {None: []}
     conflicts = []
     found = select(Grant.id, Grant.role, Grant.institution_id).where(col(Grant.id).in_(ids))

@@ -10,6 +10,8 @@ from lms_core.sdk import Field, Input, Instant, Name
 from lms_users.emails import valid_email
 
 Role = Literal["student", "teacher", "principal", "super_admin"]
+# Spaces around a password are part of it.
+Secret = Annotated[str, StringConstraints(strip_whitespace=False, min_length=1, max_length=1024)]
 Email = Annotated[str, StringConstraints(max_length=320), AfterValidator(valid_email)]
 
 
@@ -39,7 +41,7 @@ class UserCreate(Input):
 
     email: Email
     full_name: Name
-    password: str | None = Field(default=None, max_length=1024)
+    password: Secret | None = None
     roles: list[RoleGrant] = Field(default_factory=list, max_length=50)
 
 

@@ -57,15 +57,16 @@ async def create(uow: UnitOfWork, data: UserCreate) -> Response:
             "Give the user a role at one of your institutions, or you could not see them.",
             ("body", "roles"),
         )
+    passwords = uow.use_if_enabled(Passwords)
+    if data.password is not None and passwords is None:
+        raise Unavailable("No enabled plugin keeps passwords; leave the password out.", "passwords_unavailable")
+    prepared = await passwords.prepare(uow, data.email, data.password) if passwords and data.password else None
     user = User(email=data.email, email_key=email_key(data.email), full_name=data.full_name)
     await uow.add(user)
     for role in data.roles:
         await grants.grant(uow, user.id, role)
-    if data.password is not None:
-        passwords = uow.use_if_enabled(Passwords)  # type: ignore[type-abstract]
-        if passwords is None:
-            raise Unavailable("No enabled plugin keeps passwords; leave the password out.", "passwords_unavailable")
-        await passwords.set_password(uow, user.id, user.email, data.password)
+    if passwords and prepared:
+        await passwords.store(uow, user.id, prepared)
     uow.emit(UserCreated(user_id=user.id))
     return await USER_POINT.after_write(uow, user.id, 201)
 
@@ -150,7 +151,7 @@ class Directory(UserDirectory):
             .with_for_update(read=True)
         )
         if not uow.access.everywhere:
-            above = uow.use(InstitutionTree).and_above(institution_id)  # type: ignore[type-abstract]
+            above = uow.use(InstitutionTree).and_above(institution_id)
             statement = statement.where(
                 col(User.id).in_(
                     select(Grant.user_id).where(

@@ -1,0 +1,19 @@
+"""What the auth plugin tells other plugins."""
+
+from uuid import UUID
+
+from lms_core.sdk import Event
+
+
+class RefreshTokenReused(Event, name="auth.refresh_token_reused.v1"):
+    """A refresh token was used that could only be a stolen or forged copy; its session was ended."""
+
+    session_id: UUID
+    user_id: UUID
+
+
+class PasswordResetRequested(Event, name="auth.password_reset_requested.v1"):
+    """Somebody asked to reset a user's password; the token is rebuilt from the id when the mail is written."""
+
+    reset_id: UUID
+    user_id: UUID

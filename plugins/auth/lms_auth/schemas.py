@@ -1,0 +1,135 @@
+"""What clients send and get about sign-in."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from lms_core.sdk import Input
+
+SecretText = Annotated[str, StringConstraints(strip_whitespace=False, max_length=1024)]
+"""A password: taken as it is, white space too, and never cut; its own rules are stricter than this limit."""
+
+
+class LoginForm(BaseModel):
+    """The password grant of OAuth2 (RFC 6749 §4.3.2); what else OAuth clients send is accepted and ignored."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"username": "ada@example.org", "password": "a long and winding passphrase"}}
+    )
+
+    username: str = Field(max_length=320, description="The e-mail address")
+    password: SecretText
+    grant_type: Literal["password"] | None = None
+    scope: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = None
+
+
+class RefreshToken(Input):
+    """The refresh token of a session."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"refresh_token": "r1.AQGZ8MK2wX0MnV06TFtqf4AAAAAAAAAAB…"}})
+
+    refresh_token: str
+
+
+class TokenPair(BaseModel):
+    """The tokens of a session; each refresh gives a new pair."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "access_token": "eyJhbGciOiJFZERTQSIsInR5cCI6ImF0K2p3dCIsImtpZCI6Ij…",
+                "refresh_token": "r1.AQGZ8MK2wX0MnV06TFtqf4AAAAAAAAAAB…",
+                "token_type": "bearer",
+                "expires_in": 600,
+            }
+        }
+    )
+
+    access_token: str
+    refresh_token: str
+    token_type: str = "bearer"
+    expires_in: int
+
+
+class SessionRead(BaseModel):
+    """A session that has not ended."""
+
+    id: UUID
+    device: str
+    ip: str
+    created_at: datetime
+    last_used_at: datetime
+    absolute_expires_at: datetime
+    current: bool
+
+
+class PasswordChange(Input):
+    """The password as it is, and as it is to be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"current_password": "the one before this", "new_password": "a long and winding passphrase"}
+        }
+    )
+
+    current_password: SecretText
+    new_password: SecretText
+
+
+class PasswordResetRequest(Input):
+    """Whose password was forgotten."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"email": "ada@example.org"}})
+
+    email: str = Field(max_length=320)
+
+
+class PasswordResetConfirm(Input):
+    """The token from the mail, and the new password."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"token": "p1.AZnwwrbBfQydXTpMW2p_gA…", "new_password": "a long and winding passphrase"}
+        }
+    )
+
+    token: str
+    new_password: SecretText
+
+
+class PublicKey(BaseModel):
+    """An Ed25519 public key (RFC 8037)."""
+
+    kty: str
+    crv: str
+    x: str
+    kid: str
+    use: str
+    alg: str
+
+
+class KeySet(BaseModel):
+    """The keys that verify access tokens (RFC 7517)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "keys": [
+                    {
+                        "kty": "OKP",
+                        "crv": "Ed25519",
+                        "x": "f_SgBXoIy1pexbAyOh6pf1QQP3C89-sMYjzvYYbytVU",
+                        "kid": "6h6I08yLRcjw9SfTbNIkLNBnaOIlFx6h8bV6fayL3to",
+                        "use": "sig",
+                        "alg": "EdDSA",
+                    }
+                ]
+            }
+        }
+    )
+
+    keys: list[PublicKey]

@@ -1,0 +1,123 @@
+"""Sessions: one row for each login on a device, from its start to its end, which is final."""
+
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID
+
+from fastapi import Response
+from lms_users.contracts import USER, UserDisabled
+from sqlalchemy import Uuid, and_, bindparam, delete, func, insert, update
+from sqlmodel import col
+
+from lms_auth import refresh_tokens
+from lms_auth.access_tokens import AccessTokens
+from lms_auth.models import AuthSession
+from lms_auth.schemas import SessionRead, TokenPair
+from lms_auth.settings import AuthSettings
+from lms_core.sdk import ACTOR_ID, Context, Deleted, Filter, JsonBytes, Listing, NotFound, UnitOfWork, new_id
+
+Reason = Literal["logout", "reuse", "password", "disabled", "deleted", "idle", "absolute"]
+KEPT = timedelta(days=30)
+
+ACTIVE = and_(
+    col(AuthSession.revoked_at).is_(None),
+    col(AuthSession.idle_expires_at) > func.now(),
+    col(AuthSession.absolute_expires_at) > func.now(),
+)
+
+
+def own(uow: UnitOfWork) -> Filter:
+    """The caller's sessions."""
+    values = {"actor_id": uow.actor_id, "current_session_id": uow.access.session_id}
+    return Filter("own", values, lambda session: session.user_id == ACTOR_ID)
+
+
+SESSIONS = Listing(
+    AuthSession,
+    SessionRead,
+    columns={
+        "current": func.coalesce(col(AuthSession.id) == bindparam("current_session_id", type_=Uuid()), False),
+    },
+    where=ACTIVE,
+    readable=own,
+)
+
+
+async def start(uow: UnitOfWork, user_id: UUID, device: str, ip: str) -> Response:
+    """Begin a session, and hand out its first tokens."""
+    settings, id = uow.settings(AuthSettings), new_id()
+    await uow.session.execute(
+        insert(AuthSession).values(
+            id=id,
+            user_id=user_id,
+            counter=0,
+            idle_expires_at=func.now() + settings.idle_life,
+            absolute_expires_at=func.now() + settings.absolute_life,
+            device=device,
+            ip=ip,
+        )
+    )
+    return await answer_with_tokens(uow.context, user_id, id, 0)
+
+
+async def answer_with_tokens(context: Context, user_id: UUID, session_id: UUID, counter: int) -> Response:
+    """A new access token, and the refresh token at this counter; not to be stored by anything in between."""
+    pair = TokenPair(
+        access_token=await context.platform.service(AccessTokens).sign(context, user_id, session_id),
+        refresh_token=refresh_tokens.derive(context, session_id, counter),
+        expires_in=int(context.platform.plugin_settings(AuthSettings).access_token_life.total_seconds()),
+    )
+    return JsonBytes(pair.model_dump(), headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
+
+
+async def end(uow: UnitOfWork, session_id: UUID, reason: Reason, user_id: UUID | None = None) -> bool:
+    """End a session (of this user, if given); False when it had ended before."""
+    statement = (
+        update(AuthSession)
+        .where(col(AuthSession.id) == session_id, col(AuthSession.revoked_at).is_(None))
+        .values(revoked_at=func.now(), revoked_reason=reason)
+        .returning(col(AuthSession.id))
+    )
+    if user_id is not None:
+        statement = statement.where(col(AuthSession.user_id) == user_id, ACTIVE)
+    ended = (await uow.session.execute(statement)).first() is not None
+    if ended:
+        uow.announce(f"session:{session_id}")
+    return ended
+
+
+async def end_all(uow: UnitOfWork, user_id: UUID, reason: Reason, keep: UUID | None = None) -> None:
+    """End every session of a user, but the one to keep."""
+    await uow.session.execute(
+        update(AuthSession)
+        .where(
+            col(AuthSession.user_id) == user_id,
+            col(AuthSession.revoked_at).is_(None),
+            col(AuthSession.id).is_distinct_from(keep),
+        )
+        .values(revoked_at=func.now(), revoked_reason=reason)
+    )
+    uow.announce(f"user:{user_id}")
+
+
+async def end_own(uow: UnitOfWork, session_id: UUID) -> None:
+    """End one of the caller's sessions."""
+    if not await end(uow, session_id, "logout", uow.actor_id):
+        raise NotFound("session", session_id)
+
+
+async def end_of_deleted(uow: UnitOfWork, event: Deleted) -> None:
+    """A restore brings the user back, but no session."""
+    if event.kind == USER:
+        await end_all(uow, event.id, "deleted")
+
+
+async def forget_old(uow: UnitOfWork) -> None:
+    """Remove sessions that ended a month ago; runs on a schedule."""
+    ended = func.coalesce(col(AuthSession.revoked_at), col(AuthSession.absolute_expires_at))
+    await uow.session.execute(delete(AuthSession).where(ended < func.now() - KEPT))
+
+
+async def end_of_disabled(uow: UnitOfWork, event: UserDisabled) -> None:
+    """Nobody comes back in with an old session after their user was disabled and enabled again."""
+    await end_all(uow, event.user_id, "disabled")

@@ -1,0 +1,64 @@
+"""The first super admin: made once, whoever else tries at the same moment."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from lms_auth.first_super_admin import ensure_super_admin
+
+from lms_core.sdk import Context, StartRefused
+from lms_core.testing import Settings, load_platform
+
+
+@pytest.fixture
+async def empty(empty_database: Settings) -> AsyncIterator[Context]:
+    """A context on a database in which nobody is."""
+    context = Context.create(load_platform(empty_database))
+    yield context
+    await context.close()
+
+
+async def count(context: Context) -> int:
+    reads = await context.database.read("SELECT count(*) FROM users_grant WHERE role = 'super_admin'", [])
+    return int(reads[0][0])
+
+
+async def test_the_password_is_shown_once(empty: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LMS_ADMIN_PASSWORD")
+    monkeypatch.delenv("LMS_ADMIN_EMAIL")
+    [line] = await ensure_super_admin(empty, False)
+    assert line.startswith("First super admin: admin@example.org / ")
+    assert len(line.rpartition(" / ")[2]) >= 20
+    assert await ensure_super_admin(empty, False) == ["Super admin: admin@example.org"]
+    assert await count(empty) == 1
+
+
+async def test_the_environment_decides(empty: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LMS_ADMIN_EMAIL", "Ada@Example.org")
+    monkeypatch.setenv("LMS_ADMIN_PASSWORD", "a rather long secret")
+    assert await ensure_super_admin(empty, True) == ["First super admin: Ada@Example.org / a rather long secret"]
+    assert await ensure_super_admin(empty, True) == ["Super admin: Ada@Example.org"]
+
+
+async def test_two_at_once_make_one(empty: Context) -> None:
+    lines = await asyncio.gather(*(ensure_super_admin(empty, False) for _ in range(4)))
+    assert sorted(line.split(":")[0] for [line] in lines) == ["First super admin"] + ["Super admin"] * 3
+    assert await count(empty) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("LMS_ADMIN_PASSWORD", "short", "LMS_ADMIN_PASSWORD is refused"),
+        ("LMS_ADMIN_PASSWORD", "password1234", "easily guessed"),
+        ("LMS_ADMIN_EMAIL", "nobody", "LMS_ADMIN_EMAIL is not an e-mail address"),
+    ],
+)
+async def test_what_cannot_be_is_refused_in_one_sentence(
+    empty: Context, monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StartRefused, match=sentence) as refused:
+        await ensure_super_admin(empty, False)
+    assert value not in str(refused.value) or name == "LMS_ADMIN_EMAIL"
+    assert await count(empty) == 0
