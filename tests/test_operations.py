@@ -1,0 +1,117 @@
+"""Health, metrics, logs and engines that are away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from lms_core import inputs, operations
+from lms_core.testing import Lms, School, application
+
+pytestmark = pytest.mark.anyio
+
+
+async def metric(lms: Lms, start: str) -> float:
+    lines = (await lms.client.get("/metrics")).text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(start))
+
+
+async def test_health_names_every_check(lms: Lms) -> None:
+    await lms.sql("UPDATE core_delivery SET done_at = now() WHERE dead_at IS NOT NULL")
+    await asyncio.sleep(operations.CACHED_SECONDS + 0.1)
+    answer = await lms.client.get("/health")
+    assert answer.status_code == 200
+    report = answer.json()
+    assert report["status"] == "ok", report
+    names = {(check["plugin"], check["name"]) for check in report["checks"]}
+    assert {("core", "database"), ("core", "redis"), ("core", "deliveries"), ("files", "store")} <= names
+    assert set(report["system"]) == {"cpu_percent", "load", "memory_percent", "uptime_s"}
+
+
+async def test_strangers_in_production_learn_nothing(lms: Lms) -> None:
+    settings = lms.context.settings.model_copy(update={"env": "production", "metrics_token": "a-metrics-token"})
+    platform = lms.context.platform
+    before, platform.settings = platform.settings, settings
+    try:
+        async with application(platform) as running:
+            through_a_proxy = {"X-Forwarded-For": "203.0.113.9"}
+            answer = await running.client.get("/health", headers=through_a_proxy)
+            assert set(answer.json()) == {"status"}
+            assert (await running.client.get("/metrics", headers=through_a_proxy)).status_code == 403
+            token = {**through_a_proxy, "Authorization": "Bearer a-metrics-token"}
+            assert "checks" in (await running.client.get("/health", headers=token)).json()
+            assert (await running.client.get("/metrics", headers=token)).status_code == 200
+    finally:
+        platform.settings = before
+
+
+async def test_ten_thousand_random_paths_add_no_series(lms: Lms) -> None:
+    await lms.client.get(f"/{uuid4()}")
+    before = (await lms.client.get("/metrics")).text.count("\n")
+    for _ in range(200):
+        await lms.client.get(f"/{uuid4()}/{uuid4()}")
+        await lms.client.get(f"/courses/{uuid4()}")
+    await lms.client.request("BREW", "/courses")
+    await lms.client.get("/metrics")
+    after = (await lms.client.get("/metrics")).text.count("\n")
+    assert after - before < 100
+
+
+async def test_requests_are_counted_by_route(lms: Lms, school: School) -> None:
+    start = 'lms_http_requests_total{method="GET",route="/courses/{course_id}",status="200"}'
+    before = await metric(lms, start)
+    await school.student.get(f"/courses/{school.course['id']}")
+    assert await metric(lms, start) == before + 1
+
+
+async def test_the_request_id_goes_into_what_the_request_causes(lms: Lms, school: School) -> None:
+    id = f"trace-{uuid4().hex}"
+    await school.principal.delete(f"/courses/{school.course['id']}", headers={"X-Request-ID": id})
+    rows = await lms.sql("SELECT name FROM core_event WHERE request_id = :id", id=id)
+    assert [row["name"] for row in rows] == ["core.deleted.v1"]
+    await lms.work_off()
+
+
+async def test_a_body_that_trickles_is_cut_off(lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "BODY_TIMEOUT_SECONDS", 0.2)
+
+    async def trickle() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    edge: Any = lms.client._transport
+    sent = {"type": "http", "method": "POST", "path": "/courses", "query_string": b"", "http_version": "1.1",
+            "headers": [(b"content-type", b"application/json"),
+                        (b"authorization", school.principal.headers["Authorization"].encode())],
+            "client": ("127.0.0.1", 1), "server": ("test", 80), "scheme": "http", "root_path": ""}  # fmt: skip
+    source, answers = trickle(), []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": await anext(source), "more_body": True}
+
+    async def send(message: dict[str, Any]) -> None:
+        answers.append(message)
+
+    await edge.app(sent, receive, send)
+    assert answers[0]["status"] == 408
+
+
+async def test_redis_away_stops_nothing_but_background_work(lms: Lms) -> None:
+    platform = lms.context.platform
+    before = platform.settings
+    platform.settings = before.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    try:
+        async with application(platform) as running:
+            school = await running.make_school()
+            assert (await school.student.get(f"/courses/{school.course['id']}")).status_code == 200
+            assert (await school.principal.delete(f"/courses/{school.course['id']}")).status_code == 202
+            report = (await running.client.get("/health")).json()
+            assert report["status"] == "degraded"
+    finally:
+        platform.settings = before
+    assert await lms.work_off() > 0
