@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     public_url: str = "http://127.0.0.1:8000"
     metrics_token: str = ""
     cors_origins: str = ""
+    rate_limit: str | None = None
     data: str = ".lms"
     plugins_file: str = "plugins.toml"
     database_pool: int = Field(default=10, ge=1, le=200)
@@ -43,6 +44,11 @@ class Settings(BaseSettings):
     def production(self) -> bool:
         """Whether this is a deployment that real people depend on."""
         return self.env == "production"
+
+    @property
+    def usual_rate_limit(self) -> str:
+        """What `LMS_RATE_LIMIT` is when nobody sets it: off in development."""
+        return "1200/minute" if self.production else ""
 
 
 class PluginSettings(BaseModel):

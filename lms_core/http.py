@@ -24,6 +24,7 @@ from lms_core.lifespan import running
 from lms_core.operations import router as operations_router
 from lms_core.pagination import JsonBytes
 from lms_core.platform import Platform, routes_of
+from lms_core.rate_limit import rate_limit_of
 from lms_core.recycle_bin import router as recycle_bin_router
 from lms_core.routing import GuardedRoute, Router
 from lms_core.uow import Context, is_away, is_retryable, sqlstate
@@ -63,6 +64,7 @@ def create_app(platform: Platform) -> ASGIApp:
         generate_unique_id_function=lambda route: f"{(route.tags or ['core'])[0]}_{route.name}",
     )
     app.state.context = context
+    app.state.rate_limit = rate_limit_of(settings)
     for router in (operations_router(), recycle_bin_router()):
         mount(app, router, "", "core")
     for plugin in platform.plugins:
@@ -205,7 +207,7 @@ def guarded_routes(app: FastAPI) -> list[Any]:
 
 def complete_operation(operation: dict[str, Any], guard: Any) -> None:
     """Error answers, and whether the operation needs a token."""
-    answers = {"422", "503"}
+    answers = {"422", "429", "503"}
     if guard is not None and not guard.is_public:
         operation["security"] = [{"bearer": []}]
         answers |= {"401", "403", "404"}
@@ -223,6 +225,7 @@ def complete_operation(operation: dict[str, Any], guard: Any) -> None:
         "413": "Too large",
         "415": "Unsupported media type",
         "422": "Invalid",
+        "429": "Too many requests",
         "503": "Unavailable",
     }
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -114,6 +114,8 @@ class GuardedRoute(APIRoute):
             request.scope["lms_template"] = self.template
             context: Context = request.app.state.context
             access = ANONYMOUS if guard.is_public else await authenticate(context, request)
+            if (limit := request.app.state.rate_limit) is not None:
+                await limit.refuse_excess(request, access)
             refuse_unusable_text(request)
             body = await self.parse_body(request)
             decided = await check_guard(guard, context, access, request, body)

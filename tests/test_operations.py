@@ -101,6 +101,24 @@ async def test_a_body_that_trickles_is_cut_off(lms: Lms, school: School, monkeyp
     assert answers[0]["status"] == 408
 
 
+@pytest.mark.parametrize("redis", ["there", "away"])
+async def test_a_caller_who_asks_too_often_is_told_when_to_come_back(lms: Lms, school: School, redis: str) -> None:
+    platform = lms.context.platform
+    before = platform.settings
+    changes = {"rate_limit": "5/hour", **({} if redis == "there" else {"redis_url": "redis://127.0.0.1:1/0"})}
+    platform.settings = before.model_copy(update=changes)
+    try:
+        async with application(platform) as running:
+            asked = [await running.client.get("/users/me", headers=school.student.headers) for _ in range(7)]
+            other = await running.client.get("/users/me", headers=school.teacher.headers)
+    finally:
+        platform.settings = before
+    assert [answer.status_code for answer in asked] == [200] * 5 + [429] * 2
+    assert asked[-1].json()["code"] == "too_many_requests"
+    assert 0 < int(asked[-1].headers["retry-after"]) <= 3600
+    assert other.status_code == 200
+
+
 async def test_redis_away_stops_nothing_but_background_work(lms: Lms) -> None:
     platform = lms.context.platform
     before = platform.settings

@@ -82,3 +82,7 @@ class CourseArchived(Event, name="courses.course_archived.v1"):
     """The course is over."""
 
     course_id: UUID
+
+
+DEMO_COURSE = UUID("00000000-0000-7000-8000-000000000004")
+"""The course that `lms up --demo` makes."""

@@ -3,8 +3,9 @@
 from lms_institutions.contracts import INSTITUTION
 from sqlmodel import col
 
-from lms_core.sdk import Cascade, Permission, PluginInfo, ReadRule, Router, Service, Table, hookimpl
+from lms_core.sdk import Cascade, Permission, PluginInfo, ReadRule, Router, Service, Setup, Table, hookimpl
 from lms_courses.contracts import COURSE, CourseCatalog, in_published_course
+from lms_courses.demo import make_demo
 from lms_courses.models import Course, Section
 from lms_courses.router import router
 from lms_courses.service import Catalog
@@ -58,3 +59,9 @@ def lms_cascades() -> list[Cascade]:
         Cascade(child=Course, column="institution_id", parent=INSTITUTION),
         Cascade(child=Section, column="course_id", parent=COURSE),
     ]
+
+
+@hookimpl
+def lms_setup() -> list[Setup]:
+    """Something to look at, when that is asked for."""
+    return [Setup("courses.demo", make_demo)]

@@ -17,11 +17,13 @@ from lms_core.sdk import (
     RoleSource,
     Router,
     Service,
+    Setup,
     Table,
     hookimpl,
 )
 from lms_enrollments import seats
 from lms_enrollments.contracts import Roster
+from lms_enrollments.demo import make_demo
 from lms_enrollments.models import Enrollment
 from lms_enrollments.router import router
 from lms_enrollments.service import ActiveRoster
@@ -90,3 +92,9 @@ def lms_cascades() -> list[Cascade | Reaction]:
             restored=seats.after_restore,
         ),
     ]
+
+
+@hookimpl
+def lms_setup() -> list[Setup]:
+    """Something to look at, when that is asked for."""
+    return [Setup("enrollments.demo", make_demo)]

@@ -24,3 +24,7 @@ class InstitutionCreated(Event, name="institutions.institution_created.v1"):
 
     institution_id: UUID
     parent_id: UUID | None
+
+
+DEMO_SCHOOL = UUID("00000000-0000-7000-8000-000000000001")
+"""The institution that `lms up --demo` makes."""

@@ -1,7 +1,8 @@
 """The institutions plugin, as the core sees it."""
 
-from lms_core.sdk import Cascade, Permission, PluginInfo, Router, Service, Table, hookimpl
+from lms_core.sdk import Cascade, Permission, PluginInfo, Router, Service, Setup, Table, hookimpl
 from lms_institutions.contracts import INSTITUTION, InstitutionTree
+from lms_institutions.demo import make_demo
 from lms_institutions.models import Institution
 from lms_institutions.router import router
 from lms_institutions.service import Tree
@@ -44,3 +45,9 @@ def lms_services() -> list[Service]:
 def lms_cascades() -> list[Cascade]:
     """A tree."""
     return [Cascade(child=Institution, column="parent_id", parent=INSTITUTION)]
+
+
+@hookimpl
+def lms_setup() -> list[Setup]:
+    """Something to look at, when that is asked for."""
+    return [Setup("institutions.demo", make_demo)]

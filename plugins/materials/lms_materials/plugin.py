@@ -6,9 +6,10 @@ from lms_courses.contracts import COURSE, in_published_course
 from lms_files.contracts import TextExtracted
 from sqlmodel import col
 
-from lms_core.sdk import Cascade, Handler, Permission, PluginInfo, Reaction, ReadRule, Restored, Router, hookimpl
+from lms_core.sdk import Cascade, Handler, Permission, PluginInfo, Reaction, ReadRule, Restored, Router, Setup, hookimpl
 from lms_materials import service
 from lms_materials.contracts import MaterialChanged
+from lms_materials.demo import make_demo
 from lms_materials.indexing import index_changed_material, index_extracted_text
 from lms_materials.models import Material, MaterialText
 from lms_materials.router import router
@@ -64,3 +65,9 @@ def lms_cascades() -> list[Cascade | Reaction]:
         Cascade(child=Material, column="course_id", parent=COURSE),
         Reaction(Material, deleted=service.share_files_of, restored=service.share_files_of_restored),
     ]
+
+
+@hookimpl
+def lms_setup() -> list[Setup]:
+    """Something to look at, when that is asked for."""
+    return [Setup("materials.demo", make_demo)]

@@ -86,3 +86,8 @@ class RoleGranted(Event, name="users.role_granted.v1"):
     role: str
     institution_id: UUID | None
     expires_at: datetime | None
+
+
+DEMO_TEACHER = UUID("00000000-0000-7000-8000-000000000002")
+DEMO_STUDENT = UUID("00000000-0000-7000-8000-000000000003")
+"""The people that `lms up --demo` makes."""

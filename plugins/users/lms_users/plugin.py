@@ -16,11 +16,13 @@ from lms_core.sdk import (
     RoleSource,
     Router,
     Service,
+    Setup,
     Table,
     hookimpl,
 )
 from lms_users import grants
 from lms_users.contracts import USER, UserDirectory
+from lms_users.demo import make_demo
 from lms_users.models import Grant, User
 from lms_users.router import router
 from lms_users.service import Directory
@@ -86,3 +88,9 @@ def lms_cascades() -> list[Cascade | Reaction]:
         Cascade(child=Grant, column="institution_id", parent=INSTITUTION),
         Reaction(Grant, conflicts=grants.conflicts_of_restored),
     ]
+
+
+@hookimpl
+def lms_setup() -> list[Setup]:
+    """Something to look at, when that is asked for."""
+    return [Setup("users.demo", make_demo)]

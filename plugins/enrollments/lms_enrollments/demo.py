@@ -1,0 +1,18 @@
+"""Who takes part in the demo course, for `lms up --demo`."""
+
+from lms_courses.contracts import DEMO_COURSE, CourseCatalog
+from lms_users.contracts import DEMO_STUDENT, DEMO_TEACHER
+
+from lms_core.sdk import Context
+from lms_enrollments import seats
+
+
+async def make_demo(context: Context, demo: bool) -> list[str]:
+    """Once; who is there already stays as they are."""
+    if demo:
+        async with context.unit_of_work() as uow:
+            course = await uow.use(CourseCatalog).find(uow, DEMO_COURSE)
+            if course is not None:
+                await seats.place(uow, course, [DEMO_TEACHER], "teacher")
+                await seats.place(uow, course, [DEMO_STUDENT], "student")
+    return []
