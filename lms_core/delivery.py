@@ -21,6 +21,7 @@ MAX_ATTEMPTS = 8
 BACKOFF_SECONDS = 1.0
 BACKOFF_LIMIT_SECONDS = 300.0
 ERROR_CHARACTERS = 2_000
+LOCK_SEED = 1
 
 Outcome = Literal["done", "failed", "dead", "skipped"]
 OUTCOMES = Counter("lms_deliveries_total", "Deliveries by handler and outcome", ["handler", "outcome"])
@@ -28,7 +29,7 @@ OUTCOMES = Counter("lms_deliveries_total", "Deliveries by handler and outcome", 
 # A crash of the process counts as an attempt, since this is committed before the handler runs.
 COUNT = text(
     """
-    UPDATE core_delivery SET attempts = attempts + 1
+    UPDATE core_delivery SET attempts = attempts + 1, at_work = true
     WHERE id = (
         SELECT id FROM core_delivery
         WHERE id = :id AND done_at IS NULL AND dead_at IS NULL FOR UPDATE SKIP LOCKED
@@ -41,11 +42,11 @@ LOCK = text(
     "SELECT id FROM core_delivery WHERE id = :id AND done_at IS NULL AND dead_at IS NULL FOR UPDATE SKIP LOCKED"
 )
 DONE = text(
-    "UPDATE core_delivery SET done_at = now(), in_flight = false, last_error = NULL WHERE id = :id AND done_at IS NULL"
+    "UPDATE core_delivery SET done_at = now(), in_flight = false, at_work = false, last_error = NULL WHERE id = :id AND done_at IS NULL"
 )
 FAILED = text(
     """
-    UPDATE core_delivery SET in_flight = false, last_error = :error,
+    UPDATE core_delivery SET in_flight = false, at_work = false, last_error = :error,
         dead_at = CASE WHEN attempts >= :max_attempts THEN now() END,
         next_attempt_at = now() + make_interval(secs => least(:backoff * 2 ^ attempts, :limit))
     WHERE id = :id AND done_at IS NULL RETURNING dead_at IS NOT NULL AS dead
@@ -87,13 +88,15 @@ async def only_worker(context: Context, delivery_id: UUID) -> AsyncIterator[bool
     key = {"key": str(delivery_id)}
     async with context.database.engine.connect() as pooled:
         connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
-        locked = await connection.execute(text("SELECT pg_try_advisory_lock(hashtextextended(:key, 1))"), key)
+        locked = await connection.execute(
+            text(f"SELECT pg_try_advisory_lock(hashtextextended(:key, {LOCK_SEED}))"), key
+        )
         mine = bool(locked.scalar_one())
         try:
             yield mine
         finally:
             if mine:
-                await connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:key, 1))"), key)
+                await connection.execute(text(f"SELECT pg_advisory_unlock(hashtextextended(:key, {LOCK_SEED}))"), key)
 
 
 async def count_attempt(context: Context, delivery_id: UUID) -> RowMapping | None:

@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 import os
 import shutil
+from abc import ABC, abstractmethod
 from pathlib import Path
 from signal import SIGTERM, Signals
 from typing import ClassVar
@@ -15,7 +16,7 @@ from lms_core.datafolder import DataFolder, is_free
 from lms_core.errors import StartRefused
 
 
-class Engine:
+class Engine(ABC):
     """One engine in a data folder.
 
     `name` is how the rest speaks of it and `title` how people do; `url_setting` names the setting that replaces it.
@@ -52,20 +53,20 @@ class Engine:
         """Whether the engine could listen on one of its ports now."""
         return is_free("127.0.0.1", port)
 
-    def tidy(self) -> None:
+    def tidy(self) -> None:  # noqa: B027 — most engines leave nothing
         """Remove what the engine leaves outside the data folder when it has ended."""
 
+    @abstractmethod
     def start(self) -> Child:
         """Start the process; it does not answer yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answers(self) -> bool:
         """Whether it does real work for a client now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def environment(self) -> dict[str, str]:
         """The settings with which our processes reach it."""
-        raise NotImplementedError
 
 
 @functools.cache

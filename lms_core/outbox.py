@@ -43,7 +43,8 @@ class StoredEvent(SQLModel, table=True):
 class Delivery(SQLModel, table=True):
     """What one handler has to do about one event.
 
-    Due when `next_attempt_at` has passed; while it is in flight, that is the end of its lease.
+    Due when `next_attempt_at` has passed; while it is in flight, that is the end of its lease. A worker that is
+    `at_work` holds an advisory lock; without the lock, it has died.
     """
 
     __tablename__ = "core_delivery"
@@ -56,6 +57,7 @@ class Delivery(SQLModel, table=True):
     handler: str
     attempts: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     in_flight: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    at_work: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     next_attempt_at: datetime = Field(
         default=None,
         sa_type=DateTime(timezone=True),

@@ -6,7 +6,6 @@ as "which ones may they list", becomes a condition in SQL over the ids in it; no
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -38,14 +37,13 @@ from sqlmodel import col
 
 from lms_core.db import Read, Table
 from lms_core.kinds import Kind, Kinds, alive, kind_name, scope_columns
-from lms_core.types import HeldRole, Identity, Permission, ReadRule, RoleSource
+from lms_core.types import HeldRole, Permission, ReadRule, RoleSource
 
 if TYPE_CHECKING:
     from lms_core.uow import Context
 
 SUPER_ADMIN = "super_admin"
 ACTOR_ID: Any = bindparam("actor_id", type_=Uuid())
-CACHED_TOKENS = 20_000
 
 
 def bound_ids(name: str) -> Any:
@@ -345,81 +343,3 @@ class Rules:
             (float(row["seconds_left"]) for row in rows if row["seconds_left"] is not None), default=float("inf")
         )
         return Access(actor_id, roles, self, session_id=session_id), seconds
-
-
-@dataclass
-class CachedAccess:
-    """A verified token with what its user holds; good until `deadline` (monotonic) unless a change is announced."""
-
-    identity: Identity
-    access: Access
-    deadline: float
-
-
-class AccessCache:
-    """Verified tokens of this process.
-
-    It is used only while the database's notifications arrive (`Database.watching`), so a revoked session or role
-    stops working here at once and in all other processes within a second.
-    """
-
-    def __init__(self) -> None:
-        self.entries: dict[str, CachedAccess] = {}
-        self.tokens: dict[str, set[str]] = {}
-        self.generation = 0
-
-    def get(self, token: str) -> CachedAccess | None:
-        """What is known for a token."""
-        entry = self.entries.get(token)
-        if entry is not None and entry.deadline <= time.monotonic():
-            self.drop(token)
-            return None
-        return entry
-
-    def put(self, token: str, entry: CachedAccess, generation: int) -> None:
-        """Remember, unless a change was announced since `generation`, when loading began."""
-        if generation != self.generation:
-            return
-        while len(self.entries) >= CACHED_TOKENS:
-            self.drop(next(iter(self.entries)))
-        self.entries[token] = entry
-        for topic in self.topics(entry.identity):
-            self.tokens.setdefault(topic, set()).add(token)
-
-    def topics(self, identity: Identity) -> list[str]:
-        """The announcements that concern an identity."""
-        return [f"user:{identity.user_id}", f"session:{identity.session_id}"]
-
-    def drop(self, token: str) -> None:
-        """Forget one token."""
-        entry = self.entries.pop(token, None)
-        if entry is not None:
-            for topic in self.topics(entry.identity):
-                tokens = self.tokens.get(topic, set())
-                tokens.discard(token)
-                if not tokens:
-                    self.tokens.pop(topic, None)
-
-    def forget(self, topic: str) -> None:
-        """An announcement: `user:<id>`, `session:<id>` or `all`."""
-        self.generation += 1
-        if topic == "all":
-            self.entries.clear()
-            self.tokens.clear()
-        for token in list(self.tokens.get(topic, ())):
-            self.drop(token)
-
-
-async def load_access(context: Context, token: str) -> Access | None:
-    """The access behind a bearer token, from the cache or the database; None when the token is not valid."""
-    cache = context.access_cache
-    if context.database.watching and (known := cache.get(token)) is not None:
-        return known.access
-    generation = cache.generation
-    identity = await context.platform.authenticate(context, token)
-    if identity is None:
-        return None
-    access, seconds = await context.platform.rules.load(context, identity.user_id, identity.session_id)
-    seconds = min(seconds, identity.expires_at - time.time())
-    cache.put(token, CachedAccess(identity, access, time.monotonic() + seconds), generation)
-    return access

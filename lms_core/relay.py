@@ -6,6 +6,7 @@ It holds no state: who is due, who is in flight and until when stands in Postgre
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from lms_core.delivery import LOCK_SEED
 from lms_core.errors import Unavailable
 from lms_core.outbox import CHANNEL
 from lms_core.uow import Context
@@ -27,6 +29,8 @@ LEASE_LIMIT_SECONDS = 900
 WINDOW = 500
 BATCH = 100
 IDLE_SECONDS = 1.0
+CRASH_INTERVAL_SECONDS = 2.0
+CRASH_BACKOFF_SECONDS = 0.5
 MARKER = "lms:broker-marker"
 
 CLAIM = text(
@@ -50,6 +54,20 @@ RELEASE = text(
 )
 
 
+# A worker at work holds the advisory lock of its delivery (delivery.py); without the lock it has died.
+CRASHED = text(
+    f"""
+    UPDATE core_delivery SET in_flight = false, at_work = false,
+        next_attempt_at = now() + make_interval(secs => least(:backoff * 2 ^ attempts, :limit))
+    WHERE done_at IS NULL AND dead_at IS NULL AND at_work AND NOT EXISTS (
+        SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
+        AND (classid::bigint << 32 | objid::bigint) = hashtextextended(core_delivery.id::text, {LOCK_SEED})
+    )
+    RETURNING id
+    """
+)
+
+
 class Sender(Protocol):
     """How a delivery reaches a worker."""
 
@@ -63,6 +81,8 @@ class Relay:
     def __init__(self, context: Context, send: Sender) -> None:
         self.context, self.send = context, send
         self.woken = asyncio.Event()
+        self.looked_for_crashes = 0.0
+        self.is_new = True
 
     async def run(self) -> None:
         """Claim and send, woken by NOTIFY and once a second; goes on when engines come and go."""
@@ -91,6 +111,7 @@ class Relay:
     async def pass_once(self) -> int:
         """One claim and send; how many were sent."""
         await self.notice_broker_loss()
+        await self.notice_crashes()
         async with self.context.unit_of_work() as uow:
             ids = list((await uow.session.execute(CLAIM, self.limits())).scalars())
         if not ids:
@@ -109,13 +130,29 @@ class Relay:
         return {"lease": LEASE_SECONDS, "limit": LEASE_LIMIT_SECONDS, "batch": BATCH, "window": WINDOW}
 
     async def notice_broker_loss(self) -> None:
-        """When the broker has lost its memory, what was in flight is lost too: end every lease."""
-        if await self.context.redis.get(MARKER) is not None:
+        """When the broker has lost its memory, what was in flight is lost too: end every lease.
+
+        Also when this relay is new: what an earlier one sent may have died with its worker, and sending twice does no
+        harm.
+        """
+        if not self.is_new and await self.context.redis.get(MARKER) is not None:
             return
         async with self.context.unit_of_work() as uow:
             await uow.session.execute(RELEASE, {"all": True, "ids": []})
         await self.context.redis.set(MARKER, uuid4().hex)
-        log.info("the broker is new or has lost its memory; all leases ended")
+        self.is_new = False
+        log.info("this relay is new, or the broker has lost its memory; all leases ended")
+
+    async def notice_crashes(self) -> None:
+        """Deliveries whose worker died are due again soon, not only when their lease ends."""
+        if time.monotonic() - self.looked_for_crashes < CRASH_INTERVAL_SECONDS:
+            return
+        async with self.context.unit_of_work() as uow:
+            values = {"backoff": CRASH_BACKOFF_SECONDS, "limit": LEASE_LIMIT_SECONDS}
+            crashed = list((await uow.session.execute(CRASHED, values)).scalars())
+        self.looked_for_crashes = time.monotonic()
+        if crashed:
+            log.warning("workers died at work", deliveries=[str(id) for id in crashed])
 
     async def wait(self) -> None:
         """Until something was stored, or a second has passed."""

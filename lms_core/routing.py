@@ -19,10 +19,11 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from lms_core import idempotency
+from lms_core.access_cache import load_access
 from lms_core.errors import Forbidden, NotFound, Problem, StartRefused, Unauthenticated
 from lms_core.inputs import parse_json, read_body
 from lms_core.pagination import with_304
-from lms_core.permissions import Access, load_access
+from lms_core.permissions import Access
 from lms_core.uow import TRIES, Context, UnitOfWork, is_retryable, pause
 
 ANONYMOUS = Access(None)

@@ -17,13 +17,14 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import select
 
+from lms_core.access_cache import AccessCache
 from lms_core.config import Settings
 from lms_core.db import Database, Table, natural_key_index
 from lms_core.errors import Forbidden, NotFound, StateConflict, Unavailable
 from lms_core.etags import check_if_match
 from lms_core.kinds import alive, kind_name, scope_columns
 from lms_core.outbox import store_events
-from lms_core.permissions import Access, AccessCache, Filter
+from lms_core.permissions import Access, Filter
 from lms_core.types import Event
 
 if TYPE_CHECKING:

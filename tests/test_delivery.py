@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from lms_core.delivery import MAX_ATTEMPTS, deliver
+from lms_core.delivery import MAX_ATTEMPTS, deliver, only_worker
 from lms_core.relay import MARKER, Relay
 from lms_core.testing import Lms
 from lms_core.types import Event, Handler
@@ -167,3 +167,22 @@ async def test_what_the_broker_did_not_take_is_due_at_once(lms: Lms, handled: li
     sent: list[UUID] = []
     await Relay(lms.context, sent.extend).pass_once()
     assert id in sent
+
+
+async def test_the_relay_sees_a_worker_die_before_its_lease_ends(lms: Lms, handled: list[str]) -> None:
+    sent: list[UUID] = []
+    relay = Relay(lms.context, sent.extend)
+    id = await emit(lms, "crashed")
+    await relay.pass_once()
+    await lms.sql("UPDATE core_delivery SET at_work = true, attempts = 1 WHERE id = :id", id=id)
+    async with only_worker(lms.context, id):
+        relay.looked_for_crashes = 0.0
+        await relay.pass_once()
+        assert (await row(lms, id))["at_work"]
+    relay.looked_for_crashes = 0.0
+    await relay.pass_once()
+    found = await row(lms, id)
+    assert (found["at_work"], found["in_flight"]) == (False, False)
+    await asyncio.sleep(1.1)
+    await relay.pass_once()
+    assert sent.count(id) == 2

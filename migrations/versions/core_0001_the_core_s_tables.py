@@ -69,6 +69,7 @@ def upgrade() -> None:
         sa.Column("handler", sa.String(), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("in_flight", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("at_work", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("dead_at", sa.DateTime(timezone=True), nullable=True),

@@ -1,0 +1,93 @@
+"""Verified tokens of this process, with what their users hold, for as long as nobody announces a change."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lms_core.permissions import Access
+from lms_core.types import Identity
+
+if TYPE_CHECKING:
+    from lms_core.uow import Context
+
+CACHED_TOKENS = 20_000
+
+
+@dataclass
+class CachedAccess:
+    """A verified token with what its user holds; good until `deadline` (monotonic) unless a change is announced."""
+
+    identity: Identity
+    access: Access
+    deadline: float
+
+
+class AccessCache:
+    """Verified tokens of this process.
+
+    It is used only while the database's notifications arrive (`Database.watching`), so a revoked session or role
+    stops working here at once and in all other processes within a second.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, CachedAccess] = {}
+        self.tokens: dict[str, set[str]] = {}
+        self.generation = 0
+
+    def get(self, token: str) -> CachedAccess | None:
+        """What is known for a token."""
+        entry = self.entries.get(token)
+        if entry is not None and entry.deadline <= time.monotonic():
+            self.drop(token)
+            return None
+        return entry
+
+    def put(self, token: str, entry: CachedAccess, generation: int) -> None:
+        """Remember, unless a change was announced since `generation`, when loading began."""
+        if generation != self.generation:
+            return
+        while len(self.entries) >= CACHED_TOKENS:
+            self.drop(next(iter(self.entries)))
+        self.entries[token] = entry
+        for topic in self.topics(entry.identity):
+            self.tokens.setdefault(topic, set()).add(token)
+
+    def topics(self, identity: Identity) -> list[str]:
+        """The announcements that concern an identity."""
+        return [f"user:{identity.user_id}", f"session:{identity.session_id}"]
+
+    def drop(self, token: str) -> None:
+        """Forget one token."""
+        entry = self.entries.pop(token, None)
+        if entry is not None:
+            for topic in self.topics(entry.identity):
+                tokens = self.tokens.get(topic, set())
+                tokens.discard(token)
+                if not tokens:
+                    self.tokens.pop(topic, None)
+
+    def forget(self, topic: str) -> None:
+        """An announcement: `user:<id>`, `session:<id>` or `all`."""
+        self.generation += 1
+        if topic == "all":
+            self.entries.clear()
+            self.tokens.clear()
+        for token in list(self.tokens.get(topic, ())):
+            self.drop(token)
+
+
+async def load_access(context: Context, token: str) -> Access | None:
+    """The access behind a bearer token, from the cache or the database; None when the token is not valid."""
+    cache = context.access_cache
+    if context.database.watching and (known := cache.get(token)) is not None:
+        return known.access
+    generation = cache.generation
+    identity = await context.platform.authenticate(context, token)
+    if identity is None:
+        return None
+    access, seconds = await context.platform.rules.load(context, identity.user_id, identity.session_id)
+    seconds = min(seconds, identity.expires_at - time.time())
+    cache.put(token, CachedAccess(identity, access, time.monotonic() + seconds), generation)
+    return access
