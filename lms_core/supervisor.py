@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +80,7 @@ class Supervisor:
         self.url = f"http://{self.address}:{self.port}"
         self.environment: dict[str, str] = {}
         self.processes: dict[str, Process] = {}
-        self.stopping = threading.Event()
+        self.is_stopping = False
 
     def choose_port(self, host: str, port: int) -> int:
         """The port of the API: as asked, or the folder's own for 0; StartRefused when it is taken."""
@@ -159,9 +158,14 @@ class Supervisor:
             time.sleep(LOOK_INTERVAL_SECONDS)
 
     def watch(self) -> None:
-        """Start again what dies, until `stopping` is set."""
-        while not self.stopping.wait(LOOK_INTERVAL_SECONDS):
+        """Start again what dies, until a signal says to stop."""
+        while not self.is_stopping:
             self.look()
+            time.sleep(LOOK_INTERVAL_SECONDS)
+
+    def ask_to_stop(self, *_: object) -> None:
+        """The signal handler. A plain flag: a second signal would wait for ever for the lock of a `threading.Event`."""
+        self.is_stopping = True
 
     def look(self) -> None:
         """Notice what died, and start what is due."""
@@ -237,7 +241,7 @@ def up(data: Path, host: str, port: int, demo: bool, program: Program) -> int:
         supervisor = Supervisor(engines, host, port, program, terminal)
         supervisor.start(demo)
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: supervisor.stopping.set())
+            signal.signal(number, supervisor.ask_to_stop)
         supervisor.watch()
     except KeyboardInterrupt:
         pass
