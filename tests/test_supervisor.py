@@ -175,16 +175,6 @@ def test_up_says_what_to_open_and_sigterm_leaves_nothing(tmp_path: Path) -> None
         assert {process["pid"] for process in after["processes"].values()} == {None}
 
 
-def test_many_signals_at_once_stop_it_as_well(tmp_path: Path) -> None:
-    with up(tmp_path) as running:
-        running.read_until("Ready: ")
-        for _ in range(200):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(running.process.pid, signal.SIGTERM)
-        running.process.communicate(timeout=PATIENCE_SECONDS)
-        assert running.process.returncode == 0
-
-
 def test_engines_elsewhere_are_not_started(tmp_path: Path) -> None:
     with up(tmp_path) as running:
         running.read_until("Ready: ")
