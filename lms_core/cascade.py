@@ -69,16 +69,14 @@ async def stamp_chunk(uow: UnitOfWork, event: Deleted, edge: Cascade, kind: Kind
     chosen = (
         select(child.c.id)
         .join(parent, parent.c.id == child.c[edge.column])
-        .where(parent.c.deletion_id == event.deletion_id, child.c.is_deleted.is_(False))
+        .where(parent.c.deletion_id == event.deletion_id, ~child.c.is_deleted)
         .limit(CHUNK)
         .with_for_update(of=child)
     )
     ids = list((await uow.session.execute(chosen)).scalars())
     if ids:
         taken = await uow.session.execute(
-            stamp(kind.model, event.deletion_id)
-            .where(child.c.id.in_(ids), child.c.is_deleted.is_(False))
-            .returning(child.c.id)
+            stamp(kind.model, event.deletion_id).where(child.c.id.in_(ids), ~child.c.is_deleted).returning(child.c.id)
         )
         await react_to_delete(uow, kind, list(taken.scalars()))
     return len(ids)

@@ -89,7 +89,11 @@ def natural_key_index(model: type[Table]) -> str:
 
 
 def complete_cascade(model: type[Table], column: str) -> None:
-    """The index that lists, cascades and live-ancestor checks need on a column that points at a parent."""
+    """The index that lists, cascades and live-ancestor checks need on a column that points at a parent.
+
+    Conditions have to say `NOT is_deleted` (`~col(Model.is_deleted)`): PostgreSQL does not see that `is_deleted IS FALSE`
+    is the same, and leaves the index alone.
+    """
     table = inspect(model).local_table
     name = f"ix_{table.name}_{column}_live"
     if not any(index.name == name for index in table.indexes):

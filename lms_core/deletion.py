@@ -166,15 +166,13 @@ async def stamp_root(uow: UnitOfWork, kind: Kind, id: UUID, deletion_id: UUID) -
     level = [id]
     while level:
         stamped = await uow.session.execute(
-            stamp(kind.model, deletion_id)
-            .where(table.c.id.in_(level), table.c.is_deleted.is_(False))
-            .returning(table.c.id)
+            stamp(kind.model, deletion_id).where(table.c.id.in_(level), ~table.c.is_deleted).returning(table.c.id)
         )
         taken += list(stamped.scalars())
         if not kind.is_tree:
             break
         column = table.c[kind.tree_column().key]
-        below = await uow.session.execute(select(table.c.id).where(column.in_(level), table.c.is_deleted.is_(False)))
+        below = await uow.session.execute(select(table.c.id).where(column.in_(level), ~table.c.is_deleted))
         level = list(below.scalars())
     return taken
 
@@ -331,7 +329,7 @@ async def find_conflicts(uow: UnitOfWork, root: Kind, deletion: Deletion, on_con
 def dead_in_tree(kind: Kind, column: Any) -> Any:
     """Whether the parent of the same kind is dead."""
     parent = aliased(kind.model)
-    return ~exists().where(parent.id == column, parent.is_deleted.is_(False), alive(parent, own=False))  # type: ignore[attr-defined]
+    return ~exists().where(parent.id == column, ~col(parent.is_deleted), alive(parent, own=False))
 
 
 async def natural_key_conflicts(uow: UnitOfWork, kind: Kind, deletion_id: UUID) -> list[Conflict]:
@@ -341,7 +339,7 @@ async def natural_key_conflicts(uow: UnitOfWork, kind: Kind, deletion_id: UUID) 
     table = inspect(kind.model).local_table
     condition = text(kind.model.natural_key_condition) if kind.model.natural_key_condition else literal(True)
     dead = select(table).where(table.c.deletion_id == deletion_id, condition).subquery()
-    living = select(table).where(table.c.is_deleted.is_(False), condition).subquery()
+    living = select(table).where(~table.c.is_deleted, condition).subquery()
     same = [dead.c[name].is_not_distinct_from(living.c[name]) for name in kind.model.natural_key]
     rows = await uow.session.execute(
         select(dead.c.id, cast(dead.c[kind.model.label_column], String)).join(living, and_(*same)).limit(MAX_CONFLICTS)

@@ -155,7 +155,7 @@ def alive(model: Any, own: bool = True) -> ColumnElement[bool]:
     entity = inspect(model).mapper.class_
     conditions: list[ColumnElement[bool]] = []
     if own and issubclass(entity, Table):
-        conditions.append(model.is_deleted.is_(False))
+        conditions.append(~model.is_deleted)
     for edge in current.edges.get(entity, []):
         parent = current.by_name[edge.parent].model
         if parent is entity:

@@ -158,7 +158,7 @@ class Listing:
         form = (given, later, readable.shape)
         if form not in self.reads:
             statement = select(*self.selected(), *(column.label(f"key_{column.key}") for column in self.order)).where(
-                alive(self.model), readable.write(self.model)
+                alive(self.model), readable.write_list(self.model)
             )
             if self.where is not None:
                 statement = statement.where(self.where)

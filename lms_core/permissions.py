@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from sqlalchemy import (
     extract,
     false,
     func,
+    inspect,
     literal,
     or_,
     select,
@@ -44,6 +46,11 @@ if TYPE_CHECKING:
 
 SUPER_ADMIN = "super_admin"
 ACTOR_ID: Any = bindparam("actor_id", type_=Uuid())
+
+
+def without(ids: dict[str, list[UUID]], kind: str) -> dict[str, list[UUID]]:
+    """The ids of all other kinds."""
+    return {name: found for name, found in ids.items() if name != kind}
 
 
 def bound_ids(name: str) -> Any:
@@ -129,6 +136,11 @@ class Filter:
     parameters: dict[str, Any]
     write: Callable[[Any], ColumnElement[bool]]
     never: bool = False
+    write_for_many: Callable[[Any], ColumnElement[bool]] | None = None
+
+    def write_list(self, entity: Any) -> ColumnElement[bool]:
+        """The same condition in a form that is evaluated once for many rows, not once for each."""
+        return (self.write_for_many or self.write)(entity)
 
 
 @dataclass
@@ -225,13 +237,13 @@ class Rules:
             shape.append((number, scope.shape if scope else None))
             parts.append((rule, scope, prefix))
 
-        def write(entity: Any) -> ColumnElement[bool]:
-            return or_(false(), *(self.write_rule(entity, *part, dead) for part in parts))
+        def write(entity: Any, many: bool = False) -> ColumnElement[bool]:
+            return or_(false(), *(self.write_rule(entity, *part, dead, many) for part in parts))
 
-        return Filter((name, kind_name(model), tuple(shape)), parameters, write, never=not parts)
+        return Filter((name, kind_name(model), tuple(shape)), parameters, write, not parts, partial(write, many=True))
 
     def write_rule(
-        self, entity: Any, rule: ReadRule, scope: Scope | None, prefix: str, dead: bool
+        self, entity: Any, rule: ReadRule, scope: Scope | None, prefix: str, dead: bool, many: bool
     ) -> ColumnElement[bool]:
         """One rule as SQL."""
         conditions: list[ColumnElement[bool]] = [] if rule.where is None else [rule.where]
@@ -239,19 +251,37 @@ class Rules:
             if rule.holder is not None:
                 conditions.append(self.held_within(rule.holder, scope, prefix, entity if dead else None))
             else:
-                conditions.append(self.within(entity, scope, prefix))
+                conditions.append(self.within(entity, scope, prefix, many))
         return and_(true(), *conditions)
 
-    def within(self, entity: Any, scope: Scope, prefix: str) -> ColumnElement[bool]:
-        """The row, or something that it hangs under, is in the scope."""
-        return or_(
-            false(),
-            *(
-                expression == bound_ids(prefix + kind.replace(".", "_"))
-                for kind, expression in scope_columns(self.kinds, entity)
-                if kind in scope.ids
-            ),
-        )
+    def within(self, entity: Any, scope: Scope, prefix: str, many: bool = False) -> ColumnElement[bool]:
+        """The row, or something that it hangs under, is in the scope.
+
+        What is further up than the next parent is looked up row by row, or with `many` once: the parents in the scope
+        as one array.
+        """
+        found: list[ColumnElement[bool]] = []
+        model = inspect(entity).mapper.class_
+        own = kind_name(model)
+        if issubclass(model, Table) and own in scope.ids:
+            found.append(entity.id == bound_ids(prefix + own.replace(".", "_")))
+        for edge in self.kinds.edges.get(model, []):
+            parent = self.kinds.by_name[edge.parent].model
+            if parent is model:
+                continue
+            column = getattr(entity, edge.column)
+            if edge.parent in scope.ids:
+                found.append(column == bound_ids(prefix + edge.parent.replace(".", "_")))
+            other = aliased(parent)
+            further = {kind for kind, _ in scope_columns(self.kinds, other)} - {edge.parent}
+            if further & set(scope.ids):
+                above = self.within(other, replace(scope, ids=without(scope.ids, edge.parent)), prefix, many)
+                chosen = select(col(other.id)).where(above)
+                if many:
+                    found.append(column == any_(func.array(chosen.scalar_subquery(), type_=ARRAY(Uuid()))))
+                else:
+                    found.append(exists(chosen.where(col(other.id) == column)))
+        return or_(false(), *found)
 
     def held_within(self, holder: Any, scope: Scope, prefix: str, dead: Any) -> ColumnElement[bool]:
         """The person holds some role at an object in the scope, or at one that hangs under it.
@@ -311,14 +341,14 @@ class Rules:
             top = (
                 select(*(held_roles.c[name] for name in columns))
                 .join(model, model.id == held_roles.c.object_id)  # type: ignore[arg-type]
-                .where(held_roles.c.kind == kind.name, model.is_deleted.is_(False))  # type: ignore[attr-defined]
+                .where(held_roles.c.kind == kind.name, ~col(model.is_deleted))
                 .cte(f"tree_{kind.noun}", recursive=True)
             )
             child = aliased(model)
             parent_column = getattr(child, kind.tree_column().key)
             below = select(top.c.source, top.c.kind, col(child.id), top.c.role, top.c.grant_id, top.c.expires_at).where(
                 parent_column == top.c.object_id,
-                child.is_deleted.is_(False),  # type: ignore[attr-defined]
+                ~col(child.is_deleted),
             )
             tree = top.union(below)
             spread.append(select(*(tree.c[name] for name in columns)))

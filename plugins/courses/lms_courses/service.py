@@ -114,7 +114,7 @@ class Catalog(CourseCatalog):
         """Whether the section is the course's, and lives."""
         statement = (
             select(Section.id)
-            .where(Section.id == section_id, Section.course_id == course_id, col(Section.is_deleted).is_(False))
+            .where(Section.id == section_id, Section.course_id == course_id, ~col(Section.is_deleted))
             .with_for_update(read=True)
         )
         return (await uow.session.execute(statement)).first() is not None

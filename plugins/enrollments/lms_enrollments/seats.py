@@ -39,7 +39,7 @@ async def count(uow: UnitOfWork, course_id: UUID, state: str) -> int:
             col(Enrollment.course_id) == course_id,
             col(Enrollment.state) == state,
             col(Enrollment.role) == STUDENT,
-            col(Enrollment.is_deleted).is_(False),
+            ~col(Enrollment.is_deleted),
         )
     )
     return int((await uow.session.execute(statement)).scalar_one())
@@ -104,7 +104,7 @@ async def standing_enrollments(
         col(Enrollment.user_id).in_(user_ids),
         col(Enrollment.role) == role,
         col(Enrollment.state).in_(("active", "waitlisted")),
-        col(Enrollment.is_deleted).is_(False),
+        ~col(Enrollment.is_deleted),
     )
     return {row.user_id: row.id for row in await uow.session.execute(statement)}
 
@@ -131,7 +131,7 @@ async def promote(uow: UnitOfWork, course: CourseSummary) -> None:
             col(Enrollment.course_id) == course.id,
             col(Enrollment.state) == "waitlisted",
             col(Enrollment.role) == STUDENT,
-            col(Enrollment.is_deleted).is_(False),
+            ~col(Enrollment.is_deleted),
         )
         .order_by(col(Enrollment.waiting_number))
         .limit(free)

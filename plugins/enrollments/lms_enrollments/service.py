@@ -38,7 +38,7 @@ POSITION = case(
             col(AHEAD.course_id) == col(Enrollment.course_id),
             col(AHEAD.state) == "waitlisted",
             col(AHEAD.role) == seats.STUDENT,
-            col(AHEAD.is_deleted).is_(False),
+            ~col(AHEAD.is_deleted),
             col(AHEAD.waiting_number) <= col(Enrollment.waiting_number),
         )
         .scalar_subquery(),
@@ -52,7 +52,7 @@ def columns() -> dict[str, Any]:
     from sqlalchemy import column, table
 
     section = table("courses_section", column("id"), column("is_deleted"))
-    lives = exists().where(section.c.id == col(Enrollment.section_id), section.c.is_deleted.is_(False))
+    lives = exists().where(section.c.id == col(Enrollment.section_id), ~section.c.is_deleted)
     return {"position": POSITION, "section_id": case((lives, col(Enrollment.section_id)), else_=null())}
 
 

@@ -31,7 +31,7 @@ class FileSummary:
 def file_lives(column: Any) -> ColumnElement[bool]:
     """A condition: the file that `column` names is not deleted."""
     file = table("files_file", sql_column("id"), sql_column("is_deleted"))
-    return exists().where(file.c.id == column, file.c.is_deleted.is_(False))
+    return exists().where(file.c.id == column, ~file.c.is_deleted)
 
 
 class FileLibrary(ABC):

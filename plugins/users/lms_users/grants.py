@@ -57,7 +57,7 @@ async def refuse_unless_above(uow: UnitOfWork, user_id: UUID) -> None:
     """403 unless the actor could have given every role that this user holds."""
     if uow.access.everywhere:
         return
-    held = select(Grant.role, Grant.institution_id).where(Grant.user_id == user_id, col(Grant.is_deleted).is_(False))
+    held = select(Grant.role, Grant.institution_id).where(Grant.user_id == user_id, ~col(Grant.is_deleted))
     for role, institution_id in (await uow.session.execute(held)).all():
         if not may_give(uow.access.roles, role, [institution_id]):
             raise Forbidden("This user holds a role that is not below yours, or outside of where you hold yours.")
@@ -110,7 +110,7 @@ async def refuse_last_super_admin(uow: UnitOfWork, without: UUID) -> None:
         select(Grant.user_id)
         .where(
             Grant.role == SUPER_ADMIN,
-            col(Grant.is_deleted).is_(False),
+            ~col(Grant.is_deleted),
             or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()),
         )
         .order_by(col(Grant.id))
@@ -120,7 +120,7 @@ async def refuse_last_super_admin(uow: UnitOfWork, without: UUID) -> None:
     if without not in holders:
         return
     others = select(User.id).where(
-        col(User.id).in_(holders - {without}), col(User.is_active).is_(True), col(User.is_deleted).is_(False)
+        col(User.id).in_(holders - {without}), col(User.is_active).is_(True), ~col(User.is_deleted)
     )
     if (await uow.session.execute(others.limit(1))).first() is None:
         raise StateConflict("last_super_admin", "This is the last super admin; name another one first.")

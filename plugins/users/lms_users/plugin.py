@@ -36,7 +36,7 @@ ROLES: Select[*tuple[Any, ...]] = select(
     col(Grant.id).label("grant_id"),
     col(Grant.expires_at).label("expires_at"),
 ).where(or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()))
-GRANTED = ROLES.where(col(Grant.is_deleted).is_(False))
+GRANTED = ROLES.where(~col(Grant.is_deleted))
 TAKEN = ROLES.add_columns(col(Grant.deletion_id)).where(col(Grant.is_deleted).is_(True))
 
 

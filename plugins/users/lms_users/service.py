@@ -35,16 +35,14 @@ USERS = Listing(
     filters={
         "email_key": col(User.email_key) == bindparam("email_key"),
         "institution_id": col(User.id).in_(
-            select(Grant.user_id).where(
-                Grant.institution_id == bindparam("institution_id"), col(Grant.is_deleted).is_(False)
-            )
+            select(Grant.user_id).where(Grant.institution_id == bindparam("institution_id"), ~col(Grant.is_deleted))
         ),
     },
 )
 USER_POINT = Point(User, UserRead)
 MAY_SIGN_IN = Read(
     select(User.id).where(
-        User.id == bindparam("user_id", type_=Uuid()), col(User.is_active).is_(True), col(User.is_deleted).is_(False)
+        User.id == bindparam("user_id", type_=Uuid()), col(User.is_active).is_(True), ~col(User.is_deleted)
     )
 )
 
@@ -146,7 +144,7 @@ class Directory(UserDirectory):
         """In one statement, with the users' rows held `FOR SHARE` in the order of their ids."""
         statement = (
             select(User.id)
-            .where(col(User.id).in_(user_ids), col(User.is_deleted).is_(False))
+            .where(col(User.id).in_(user_ids), ~col(User.is_deleted))
             .order_by(col(User.id))
             .with_for_update(read=True)
         )
@@ -156,7 +154,7 @@ class Directory(UserDirectory):
                 col(User.id).in_(
                     select(Grant.user_id).where(
                         col(Grant.institution_id).in_(above),
-                        col(Grant.is_deleted).is_(False),
+                        ~col(Grant.is_deleted),
                         or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()),
                     )
                 )
@@ -172,7 +170,7 @@ class Directory(UserDirectory):
                 alive(User),
                 col(User.is_active).is_(True),
                 Grant.role == SUPER_ADMIN,
-                col(Grant.is_deleted).is_(False),
+                ~col(Grant.is_deleted),
                 or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()),
             )
         )
