@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func, inspect, select, update
+from sqlalchemy import func, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
+from sqlmodel import col
 
 from lms_core.deletion import (
     Deleted,
@@ -20,10 +21,12 @@ from lms_core.deletion import (
     RestoreRequested,
     count_taken,
     find_conflicts,
+    hold_parents_of_dead,
     kinds_taken,
     react_to_delete,
     stamp,
 )
+from lms_core.errors import StateConflict
 from lms_core.kinds import Kind
 from lms_core.types import Cascade
 from lms_core.uow import Context, UnitOfWork
@@ -31,6 +34,19 @@ from lms_core.uow import Context, UnitOfWork
 log = structlog.get_logger("lms.cascade")
 
 CHUNK = 1_000
+STUCK_MINUTES = 5
+STUCK = text(
+    """
+    SELECT id, state, root_kind, root_id FROM core_deletion
+    WHERE state IN ('cascading', 'restoring') AND updated_at < now() - make_interval(mins => :minutes)
+    AND NOT EXISTS (
+        SELECT FROM core_event e JOIN core_delivery d ON d.event_id = e.id
+        WHERE e.name IN ('core.deleted.v1', 'core.restore_requested.v1')
+        AND e.payload->>'deletion_id' = core_deletion.id::text
+        AND d.handler IN ('core.cascade', 'core.restore') AND d.done_at IS NULL AND d.dead_at IS NULL
+    )
+    """
+)
 
 
 async def run_cascade(context: Context, event: Deleted) -> None:
@@ -119,9 +135,36 @@ async def revive_chunk(uow: UnitOfWork, event: RestoreRequested, kind: Kind) -> 
     chosen = select(table.c.id).where(table.c.deletion_id == event.deletion_id).limit(CHUNK).with_for_update()
     ids = list((await uow.session.execute(chosen)).scalars())
     if ids:
-        await uow.session.execute(stamp(kind.model, None).where(table.c.id.in_(ids)))
-        await react_to_restore(uow, event, kind, ids)
+        elsewhere = await leave_to_other_deletions(uow, event, kind, ids)
+        back = [id for id in ids if id not in elsewhere]
+        await uow.session.execute(stamp(kind.model, None).where(table.c.id.in_(back)))
+        await react_to_restore(uow, event, kind, back)
     return len(ids)
+
+
+async def leave_to_other_deletions(uow: UnitOfWork, event: RestoreRequested, kind: Kind, ids: list[UUID]) -> set[UUID]:
+    """Rows that hang under something else that is dead (an enrollment's user) stay dead, and come back with that."""
+    child = inspect(kind.model).local_table
+    moved: dict[UUID, UUID] = {}
+    for edge in kind.parents:
+        if edge.parent == event.kind or edge.parent == kind.name or not edge.takes:
+            continue
+        parent = inspect(uow.context.platform.kinds.by_name[edge.parent].model).local_table
+        held = (
+            select(child.c.id, parent.c.deletion_id)
+            .join(parent, parent.c.id == child.c[edge.column])
+            .where(child.c.id.in_(ids))
+            .order_by(parent.c.id)
+            .with_for_update(of=parent, read=True)
+        )
+        rows = (await uow.session.execute(held)).all()
+        moved |= {id: deletion_id for id, deletion_id in rows if deletion_id not in (None, event.deletion_id)}
+    for deletion_id in sorted(set(moved.values())):
+        staying = [id for id, other in moved.items() if other == deletion_id]
+        await uow.session.execute(stamp(kind.model, deletion_id).where(child.c.id.in_(staying)))
+        other = (await uow.session.execute(select(Deletion).where(col(Deletion.id) == deletion_id))).scalar_one()
+        other.counts = {**other.counts, kind.name: other.counts.get(kind.name, 0) + len(staying)}
+    return set(moved)
 
 
 async def react_to_restore(uow: UnitOfWork, event: RestoreRequested, kind: Kind, ids: list[UUID]) -> None:
@@ -140,6 +183,10 @@ async def finish_restore(uow: UnitOfWork, event: RestoreRequested, root: Kind) -
     deletion = found.scalar_one_or_none()
     if deletion is None:
         return True
+    try:
+        await hold_parents_of_dead(uow, root, event.id)
+    except StateConflict:
+        return False
     if await find_conflicts(uow, root, deletion, deletion.on_conflict):
         return False
     table = inspect(root.model).local_table
@@ -163,3 +210,15 @@ async def take_back(uow: UnitOfWork, event: RestoreRequested) -> None:
     )
     if changed.first() is not None:
         uow.emit(Deleted(deletion_id=event.deletion_id, kind=event.kind, id=event.id))
+
+
+async def resume_stuck(uow: UnitOfWork) -> None:
+    """State again what deletions are waiting for, when nobody is at it any more; runs on a schedule.
+
+    A delivery that is dead would otherwise leave a deletion in a passing state for ever.
+    """
+    stuck = await uow.session.execute(STUCK, {"minutes": STUCK_MINUTES})
+    for deletion in stuck.mappings():
+        kind = Deleted if deletion["state"] == "cascading" else RestoreRequested
+        uow.emit(kind(deletion_id=deletion["id"], kind=deletion["root_kind"], id=deletion["root_id"]))
+        log.warning("deletion was stuck", deletion=str(deletion["id"]), state=deletion["state"])

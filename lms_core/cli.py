@@ -48,6 +48,9 @@ app = typer.Typer(
 database = typer.Typer(no_args_is_help=True, help="Migrations.")
 app.add_typer(database, name="db")
 
+events = typer.Typer(no_args_is_help=True, help="Events and their deliveries.")
+app.add_typer(events, name="events")
+
 DataFolder = Annotated[Path, typer.Option("--data", envvar="LMS_DATA", help="The data folder")]
 
 
@@ -141,9 +144,11 @@ def serve(
     from lms_core.http import create_app
     from lms_core.logs import configure_logs
 
-    configure_logs(settings_now())
+    settings = settings_now()
+    configure_logs(settings)
     uvicorn.run(
         create_app(load()),
+        forwarded_allow_ips=settings.trusted_proxies,
         host=host,
         port=port,
         log_config=None,
@@ -175,6 +180,7 @@ def relay() -> None:
 
     async def main() -> None:
         context = Context.create(platform)
+        context.database.start_watch()
         try:
             await Relay(context, CelerySender(platform.settings)).run()
         finally:
@@ -195,6 +201,7 @@ def scheduler() -> None:
 
     async def main() -> None:
         context = Context.create(platform)
+        context.database.start_watch()
         try:
             await run_scheduler(context)
         finally:
@@ -266,6 +273,50 @@ def database_revision(plugin: str, message: str) -> None:
     from lms_core.migrate import revision
 
     typer.echo(f"Wrote {asyncio.run(revision(load(), plugin, message))}.")
+
+
+@events.command("dead")
+def events_dead() -> None:
+    """The deliveries that were given up, with the reason."""
+    from lms_core.delivery import dead_deliveries
+    from lms_core.uow import Context
+
+    async def main() -> None:
+        context = Context.create(load())
+        try:
+            for one in await dead_deliveries(context):
+                typer.echo(
+                    f"{one['id']} {one['handler']} of {one['name']}, {one['dead_at']:%F %T}: {one['last_error']}"
+                )
+        finally:
+            await context.close()
+
+    asyncio.run(main())
+
+
+@events.command("replay")
+def events_replay(
+    delivery: Annotated[str | None, typer.Argument(help="A delivery's id; all dead ones without it")] = None,
+) -> None:
+    """Try dead deliveries anew."""
+    from uuid import UUID
+
+    from lms_core.delivery import replay
+    from lms_core.uow import Context
+
+    try:
+        id = None if delivery is None else UUID(delivery)
+    except ValueError:
+        raise StartRefused(f"{delivery!r} is no id of a delivery; `lms events dead` lists them.") from None
+
+    async def main() -> None:
+        context = Context.create(load())
+        try:
+            typer.echo(f"{await replay(context, id)} deliveries are tried anew.")
+        finally:
+            await context.close()
+
+    asyncio.run(main())
 
 
 class CommandLine:

@@ -31,11 +31,13 @@ class Settings(BaseSettings):
     api_prefix: str = Field(default="", pattern=r"^(/[A-Za-z0-9._-]+)*$")
     public_url: str = "http://127.0.0.1:8000"
     metrics_token: str = ""
+    internal_networks: str = "127.0.0.0/8,::1/128"
+    trusted_proxies: str = "127.0.0.1"
     cors_origins: str = ""
     rate_limit: str | None = None
     data: str = ".lms"
     plugins_file: str = "plugins.toml"
-    database_pool: int = Field(default=10, ge=1, le=200)
+    database_pool: int = Field(default=10, ge=2, le=200)
     read_pool: int = Field(default=10, ge=1, le=200)
     worker_processes: int = Field(default=2, ge=1, le=64)
     log_level: str = "INFO"

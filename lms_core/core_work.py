@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from lms_core.cascade import run_cascade, run_restore
+from lms_core.cascade import resume_stuck, run_cascade, run_restore
 from lms_core.deletion import Deleted, RestoreRequested
 from lms_core.idempotency import forget_expired
 from lms_core.scheduler import ScheduleDue, run_schedule
@@ -35,6 +35,7 @@ CORE_HANDLERS = (
     Handler("core.run_schedule", ScheduleDue, run_schedule),
 )
 CORE_SCHEDULES = (
+    Schedule("core.resume_stuck_deletions", timedelta(minutes=5), resume_stuck),
     Schedule("core.forget_idempotency_keys", timedelta(hours=1), forget_expired),
     Schedule("core.forget_events", timedelta(days=1), forget_events),
 )

@@ -12,14 +12,28 @@ import json
 import logging
 import uuid
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import msgspec
-from sqlalchemy import CheckConstraint, DateTime, Index, Select, event, func, inspect, text
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    ColumnElement,
+    DateTime,
+    Index,
+    Select,
+    Uuid,
+    any_,
+    event,
+    func,
+    inspect,
+    literal,
+    text,
+)
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -46,6 +60,11 @@ WATCH_TIMEOUT_SECONDS = 1.0
 def new_id() -> uuid.UUID:
     """A UUID version 7 (RFC 9562): unique, and rising with time, so that it is also a keyset order."""
     return uuid7()
+
+
+def among(column: Any, ids: Iterable[uuid.UUID]) -> ColumnElement[bool]:
+    """`column = ANY(array)`: for any number of ids, where `IN` takes a parameter each and 32,767 at most."""
+    return cast(ColumnElement[bool], column == any_(literal(list(ids), ARRAY(Uuid()))))
 
 
 class Record(SQLModel):
@@ -190,6 +209,8 @@ class Database:
             pool_use_lifo=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_SECONDS,
+                # The server ends statements itself; this is for a server that is not there any more.
+                "command_timeout": STATEMENT_TIMEOUT_MS / 1000 + 5,
                 "server_settings": {
                     "jit": "off",
                     "timezone": "UTC",
@@ -294,7 +315,7 @@ class Database:
                         failures += 1
                         if failures >= 2:
                             raise
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:  # noqa: BLE001 — a watch that ended silently would leave caches trusted for ever
                 if not self.away:
                     log.warning("database away", extra={"reason": repr(error)})
                 self.watching = False

@@ -340,7 +340,11 @@ async def natural_key_conflicts(uow: UnitOfWork, kind: Kind, deletion_id: UUID) 
     condition = text(kind.model.natural_key_condition) if kind.model.natural_key_condition else literal(True)
     dead = select(table).where(table.c.deletion_id == deletion_id, condition).subquery()
     living = select(table).where(~table.c.is_deleted, condition).subquery()
-    same = [dead.c[name].is_not_distinct_from(living.c[name]) for name in kind.model.natural_key]
+    # Plain equality where it can be had: PostgreSQL cannot use an index for IS NOT DISTINCT FROM.
+    same = [
+        dead.c[name].is_not_distinct_from(living.c[name]) if table.c[name].nullable else dead.c[name] == living.c[name]
+        for name in kind.model.natural_key
+    ]
     rows = await uow.session.execute(
         select(dead.c.id, cast(dead.c[kind.model.label_column], String)).join(living, and_(*same)).limit(MAX_CONFLICTS)
     )

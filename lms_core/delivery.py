@@ -9,9 +9,10 @@ from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
-from sqlalchemy import text
+from sqlalchemy import Uuid, bindparam, text
 from sqlalchemy.engine import RowMapping
 
+from lms_core.errors import Unavailable
 from lms_core.types import Handler
 from lms_core.uow import Context, UnitOfWork
 
@@ -20,6 +21,7 @@ log = structlog.get_logger("lms.delivery")
 MAX_ATTEMPTS = 8
 BACKOFF_SECONDS = 1.0
 BACKOFF_LIMIT_SECONDS = 300.0
+PAUSE_SECONDS = 15.0
 ERROR_CHARACTERS = 2_000
 LOCK_SEED = 1
 
@@ -47,11 +49,32 @@ DONE = text(
 FAILED = text(
     """
     UPDATE core_delivery SET in_flight = false, at_work = false, last_error = :error,
-        dead_at = CASE WHEN attempts >= :max_attempts THEN now() END,
-        next_attempt_at = now() + make_interval(secs => least(:backoff * 2 ^ attempts, :limit))
+        attempts = CASE WHEN :waits THEN attempts - 1 ELSE attempts END,
+        dead_at = CASE WHEN attempts >= :max_attempts AND NOT :waits THEN now() END,
+        next_attempt_at = now() + make_interval(
+            secs => CASE WHEN :waits THEN :pause ELSE least(:backoff * 2 ^ attempts, :limit) END)
     WHERE id = :id AND done_at IS NULL RETURNING dead_at IS NOT NULL AS dead
     """
 )
+
+
+REPLAY = text(
+    """
+    UPDATE core_delivery SET dead_at = NULL, attempts = 0, in_flight = false, next_attempt_at = now()
+    WHERE dead_at IS NOT NULL AND done_at IS NULL AND (:id IS NULL OR id = :id)
+    RETURNING id
+    """
+).bindparams(bindparam("id", type_=Uuid()))
+DEAD = text(
+    """
+    SELECT d.id, d.handler, e.name, d.dead_at, d.last_error FROM core_delivery d JOIN core_event e ON e.id = d.event_id
+    WHERE d.dead_at IS NOT NULL AND d.done_at IS NULL ORDER BY d.dead_at, d.id
+    """
+)
+
+
+class NobodyThere(LookupError):
+    """The handler belongs to a plugin that is not enabled here."""
 
 
 async def deliver(context: Context, delivery_id: UUID) -> Outcome:
@@ -71,7 +94,7 @@ async def deliver(context: Context, delivery_id: UUID) -> Outcome:
             if counted["attempts"] > MAX_ATTEMPTS:
                 raise RuntimeError("the process that ran this handler died each time")
             if handler is None:
-                raise LookupError(f"no enabled plugin has the handler {name}")
+                raise NobodyThere(f"no enabled plugin has the handler {name}")
             finished = await run_handler(context, handler, delivery_id, counted["event_id"])
         except Exception as error:
             outcome = await record_failure(context, delivery_id, error)
@@ -132,14 +155,34 @@ async def mark_done(uow: UnitOfWork, delivery_id: UUID) -> None:
 
 
 async def record_failure(context: Context, delivery_id: UUID, error: Exception) -> Outcome:
-    """Keep the reason, and try again later, or give up."""
+    """Keep the reason, and try again later, or give up.
+
+    An engine that is away, or a plugin that is switched off, is no fault of the delivery: it waits, as long as it takes.
+    """
+    waits = isinstance(error, (Unavailable, NobodyThere))
     values: dict[str, Any] = {
         "id": delivery_id,
         "error": repr(error)[:ERROR_CHARACTERS].replace("\0", ""),
         "max_attempts": MAX_ATTEMPTS,
         "backoff": BACKOFF_SECONDS,
         "limit": BACKOFF_LIMIT_SECONDS,
+        "waits": waits,
+        "pause": PAUSE_SECONDS,
     }
     async with context.unit_of_work() as uow:
         row = (await uow.session.execute(FAILED, values)).first()
     return "dead" if row is not None and row.dead else "failed"
+
+
+async def dead_deliveries(context: Context) -> list[RowMapping]:
+    """What was given up, oldest first."""
+    async with context.unit_of_work() as uow:
+        return list((await uow.session.execute(DEAD)).mappings())
+
+
+async def replay(context: Context, delivery_id: UUID | None) -> int:
+    """Let one dead delivery, or all of them, be tried anew; how many."""
+    async with context.unit_of_work() as uow:
+        ids = list((await uow.session.execute(REPLAY, {"id": delivery_id})).scalars())
+        await uow.session.execute(text("SELECT pg_notify('lms_outbox', '')"))
+    return len(ids)

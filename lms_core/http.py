@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
@@ -28,6 +29,8 @@ from lms_core.rate_limit import rate_limit_of
 from lms_core.recycle_bin import router as recycle_bin_router
 from lms_core.routing import GuardedRoute, Router
 from lms_core.uow import Context, is_away, is_retryable, sqlstate
+
+log = structlog.get_logger("lms.http")
 
 CODES = {
     400: "bad_request",
@@ -116,7 +119,12 @@ def add_error_handlers(app: FastAPI) -> None:
         return answer(request, Problem(status, CODES.get(status, f"http_{status}"), detail, headers))
 
     async def database(request: Request, error: Exception) -> Response:
-        return answer(request, database_problem(error))
+        found = database_problem(error)
+        if found.status == 500:
+            log.error("request failed", path=request.scope["path"], exc_info=error)
+        else:
+            log.warning("request refused", path=request.scope["path"], code=found.code, reason=repr(error))
+        return answer(request, found)
 
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, invalid)
@@ -143,7 +151,9 @@ def database_problem(error: Exception) -> Problem:
     state = sqlstate(error) if isinstance(error, DBAPIError) else getattr(error, "sqlstate", None)
     if isinstance(error, DBAPIError) and is_retryable(error):
         return Unavailable("Others are changing the same things right now; try again shortly.", "busy", 1)
-    if isinstance(error, PoolTimeout) or is_away(error):
+    if isinstance(error, PoolTimeout):
+        return Unavailable("Too much is going on right now; try again shortly.", "busy", 1)
+    if is_away(error):
         return Unavailable("The database does not answer at the moment; try again shortly.", "database_away")
     if state is not None and state.startswith("57"):
         return Unavailable("This took too long and was stopped; ask for less, or try again.", "too_slow")

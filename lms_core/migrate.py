@@ -110,6 +110,16 @@ def upgrade_lineage(lineage: Lineage, connection: Connection) -> None:
     command.upgrade(configuration(lineage, connection), "heads")
 
 
+def heads(platform: Platform) -> dict[str, str | None]:
+    """Where every lineage should be; read from the files once, since they don't change while a process runs."""
+    if not platform.heads:
+        platform.heads = {
+            lineage.name: ScriptDirectory.from_config(configuration(lineage)).get_current_head()
+            for lineage in lineages(platform)
+        }
+    return platform.heads
+
+
 async def positions(platform: Platform, url: str | None = None) -> list[Position]:
     """Where every lineage is."""
 

@@ -86,6 +86,7 @@ class Platform:
     health_checks: list[tuple[str, HealthCheck]] = field(default_factory=list)
     setups: list[Setup] = field(default_factory=list)
     lifespans: list[Lifespan] = field(default_factory=list)
+    heads: dict[str, str | None] = field(default_factory=dict)
     settings_by_type: dict[type[Any], BaseModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

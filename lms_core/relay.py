@@ -12,13 +12,10 @@ from typing import Protocol
 from uuid import UUID, uuid4
 
 import asyncpg
-import redis.asyncio
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from lms_core.delivery import LOCK_SEED
-from lms_core.errors import Unavailable
 from lms_core.outbox import CHANNEL
 from lms_core.uow import Context
 
@@ -40,10 +37,10 @@ CLAIM = text(
     WHERE id IN (
         SELECT id FROM core_delivery
         WHERE done_at IS NULL AND dead_at IS NULL AND next_attempt_at <= now()
-        ORDER BY next_attempt_at, id LIMIT least(:batch, :window - (
+        ORDER BY next_attempt_at, id LIMIT greatest(0, least(:batch, :window - (
             SELECT count(*) FROM core_delivery
             WHERE done_at IS NULL AND dead_at IS NULL AND in_flight AND next_attempt_at > now()
-        )) FOR UPDATE SKIP LOCKED
+        ))) FOR UPDATE SKIP LOCKED
     )
     RETURNING id
     """
@@ -91,15 +88,7 @@ class Relay:
             while True:
                 try:
                     sent = await self.pass_once()
-                except (
-                    DBAPIError,
-                    asyncpg.PostgresError,
-                    asyncpg.InterfaceError,
-                    redis.RedisError,
-                    OSError,
-                    Unavailable,
-                    TimeoutError,
-                ) as error:
+                except Exception as error:  # noqa: BLE001 — whatever it is, the next pass begins anew from the database
                     log.warning("relay has to wait", reason=repr(error))
                     await asyncio.sleep(IDLE_SECONDS)
                     continue

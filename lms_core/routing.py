@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response, params
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.routing import Match
 from starlette.types import Scope
 
@@ -161,6 +162,9 @@ class GuardedRoute(APIRoute):
                 raise
             except DBAPIError as error:
                 if not is_retryable(error) or attempt + 1 == TRIES:
+                    raise
+            except PoolTimeout:
+                if attempt + 1 == TRIES:
                     raise
             finally:
                 await uow.close()

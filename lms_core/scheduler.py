@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-import asyncpg
 import structlog
 from sqlalchemy import DateTime, func, text
-from sqlalchemy.exc import DBAPIError
 from sqlmodel import Field, SQLModel
 
-from lms_core.errors import Unavailable
 from lms_core.types import Event, Schedule
 from lms_core.uow import Context, UnitOfWork
 
@@ -53,7 +50,7 @@ async def run_scheduler(context: Context) -> None:
             try:
                 async with context.unit_of_work() as uow:
                     await state_if_due(uow, schedule)
-            except (DBAPIError, asyncpg.PostgresError, OSError, Unavailable, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 — whatever it is, the next tick begins anew from the database
                 log.warning("scheduler has to wait", reason=repr(error))
                 break
         await asyncio.sleep(TICK_SECONDS)

@@ -2,7 +2,7 @@
 
 from sqlmodel import Field
 
-from lms_core.db import Read, Record, Table, new_id
+from lms_core.db import Read, Record, Table, among, new_id
 from lms_core.deletion import RESTORE_ANSWERS, Deleted, DeletionRead, Restored, RestoreRequest, delete, restore
 from lms_core.errors import (
     Forbidden,
@@ -95,6 +95,7 @@ __all__ = [
     "UnitOfWork",
     "Uow",
     "alive",
+    "among",
     "delete",
     "hookimpl",
     "kind_name",

@@ -175,20 +175,24 @@ class UnitOfWork:
         return (await self.session.execute(statement, permitted.parameters)).first() is not None
 
     async def require(self, permission: str, on: type[Table] | str, id: UUID) -> None:
-        """Raise NotFound when the actor may not know the row, Forbidden when they may not do this to it."""
+        """Raise NotFound when the actor may not know the row, Forbidden when they may not do this to it.
+
+        Asked on the read pool as long as this transaction has not begun, so that it need not begin for a question.
+        """
         model = self.model(on)
-        readable, permitted = self.readable(model), self.permitted(permission, model)
-        found = (
-            await self.session.execute(
-                select(readable.write(model).label("known"), permitted.write(model).label("allowed")).where(
-                    model.id == id, alive(model)
-                ),
-                {**readable.parameters, **permitted.parameters},
+        rules = self.context.platform.rules
+        if self.opened is None:
+            known, allowed = await rules.check(self.context, self.access, permission, model, id)
+        else:
+            readable, permitted = self.readable(model), self.permitted(permission, model)
+            asked = select(readable.write(model).label("known"), permitted.write(model).label("allowed")).where(
+                model.id == id, alive(model)
             )
-        ).first()
-        if found is None or not (found[0] or found[1]):
+            found = (await self.session.execute(asked, {**readable.parameters, **permitted.parameters})).first()
+            known, allowed = (False, False) if found is None else (bool(found[0]), bool(found[1]))
+        if not known and not allowed:
             raise NotFound(kind_name(model), id)
-        if not found[1]:
+        if not allowed:
             raise Forbidden(f"You do not have the permission {permission} on this {kind_name(model).split('.')[1]}.")
 
     # Locks

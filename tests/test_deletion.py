@@ -215,3 +215,118 @@ async def test_two_deletes_at_once_make_one_deletion(lms: Lms, school: School) -
     assert sorted(answer.status_code for answer in answers) == [202] + [404] * 9
     rows = await lms.sql("SELECT id FROM core_deletion WHERE root_id = :id", id=school.course["id"])
     assert len(rows) == 1
+
+
+async def capacity_of_one(lms: Lms, school: School) -> tuple[str, list[str]]:
+    """A course with one seat and a waitlist, and its enrollments: one active, one waiting."""
+    course = await lms.make_course(school.institution["id"], capacity=1, waitlist=True)
+    made = []
+    for _ in range(2):
+        student = await lms.make_user("student", school.institution["id"])
+        made.append((await lms.enroll(course["id"], student))["user_id"])
+    return course["id"], made
+
+
+async def students(lms: Lms, course: str) -> list[tuple[str, str]]:
+    items = await (await lms.admin()).items("/enrollments", course_id=course, role="student")
+    return sorted((item["user_id"], item["state"]) for item in items)
+
+
+async def test_an_enrollment_comes_back_only_with_both_of_its_parents(lms: Lms, school: School) -> None:
+    course, (first, second) = await capacity_of_one(lms, school)
+    await school.principal.delete(f"/courses/{course}")
+    await lms.work_off()
+    deletion = (await school.principal.delete(f"/users/{first}")).json()["id"]
+    await lms.work_off()
+    await school.principal.post(f"/courses/{course}/restore")
+    await lms.work_off()
+    assert await live_under_dead(lms) == []
+    # The seat of who is gone went to who waited.
+    assert await students(lms, course) == [(second, "active")]
+    counts = (await school.principal.get(f"/deletions/{deletion}")).json()["counts"]
+    assert counts["enrollments.enrollment"] == 1
+    refused = await school.principal.post(f"/users/{first}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "course_full")
+    await school.principal.post(f"/users/{first}/restore", {"on_conflict": "waitlist"})
+    await lms.work_off()
+    assert await students(lms, course) == sorted([(first, "waitlisted"), (second, "active")])
+
+
+async def test_a_seat_is_never_taken_twice_by_restores_in_any_order(lms: Lms, school: School) -> None:
+    course, (first, second) = await capacity_of_one(lms, school)
+    await school.principal.delete(f"/users/{first}")
+    await lms.work_off()
+    assert await students(lms, course) == [(second, "active")]
+    await school.principal.delete(f"/courses/{course}")
+    await lms.work_off()
+    await school.principal.post(f"/users/{first}/restore")
+    await lms.work_off()
+    await school.principal.post(f"/courses/{course}/restore")
+    await lms.work_off()
+    assert await live_under_dead(lms) == []
+    states = await students(lms, course)
+    assert sorted(state for _, state in states) == ["active", "waitlisted"]
+
+
+async def test_a_teacher_brings_no_teacher_back(lms: Lms, school: School) -> None:
+    other = await lms.make_user("teacher", school.institution["id"])
+    enrollment = await lms.enroll(school.course["id"], other, "teacher")
+    path = f"/enrollments/{enrollment['id']}"
+    await school.principal.delete(path)
+    await lms.work_off()
+    refused = await school.teacher.post(f"{path}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "grant_not_allowed")
+    assert (await other.patch(f"/courses/{school.course['id']}", {"title": "Mine"})).status_code in (403, 404)
+    assert (await school.principal.post(f"{path}/restore")).status_code == 202
+    await lms.work_off()
+    assert (await other.patch(f"/courses/{school.course['id']}", {"title": "Mine"})).status_code == 200
+
+
+async def test_forty_thousand_enrollments_come_back(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], capacity=50_000)
+    await lms.sql(
+        """
+        WITH person AS (
+            INSERT INTO users_user (id, email, email_key, full_name, is_active)
+            SELECT gen_random_uuid(), m, m, 'Somebody', true
+            FROM (SELECT :prefix || n || '@example.org' AS m FROM generate_series(1, 40000) n) made RETURNING id
+        )
+        INSERT INTO enrollments_enrollment (id, course_id, user_id, role, state)
+        SELECT gen_random_uuid(), CAST(:course AS uuid), id, 'student', 'active' FROM person
+        """,
+        prefix=uuid4().hex, course=course["id"],
+    )  # fmt: skip
+    path = f"/courses/{course['id']}"
+    await school.principal.delete(path)
+    await lms.work_off()
+    preview = await school.principal.post(f"{path}/restore?dry_run=true")
+    assert preview.json()["counts"]["enrollments.enrollment"] == 40_000, preview.text[:300]
+    assert (await school.principal.post(f"{path}/restore")).status_code == 202
+    await lms.work_off()
+    rows = await lms.sql(
+        "SELECT count(*) AS n FROM enrollments_enrollment WHERE course_id = :id AND NOT is_deleted", id=course["id"]
+    )
+    assert rows[0]["n"] == 40_000
+
+
+@pytest.mark.parametrize("passing", ["cascading", "restoring"])
+async def test_what_got_stuck_is_stated_again(lms: Lms, school: School, passing: str) -> None:
+    path = f"/courses/{school.course['id']}"
+    deletion = (await school.principal.delete(path)).json()["id"]
+    if passing == "restoring":
+        await lms.work_off()
+        await school.principal.post(f"{path}/restore")
+    # As when the handler failed eight times.
+    await lms.sql("UPDATE core_delivery SET dead_at = now() WHERE done_at IS NULL")
+    await lms.work_off()
+    assert (await school.principal.get(f"/deletions/{deletion}")).json()["state"] == passing
+    async with lms.context.unit_of_work() as uow:
+        await cascade.resume_stuck(uow)
+    assert await lms.work_off() == 0
+    await lms.sql("UPDATE core_deletion SET updated_at = now() - interval '6 minutes' WHERE id = :id", id=deletion)
+    async with lms.context.unit_of_work() as uow:
+        await cascade.resume_stuck(uow)
+    await lms.work_off()
+    ended = {"cascading": "deleted", "restoring": "restored"}[passing]
+    assert (await school.principal.get(f"/deletions/{deletion}")).json()["state"] == ended
+    await lms.sql("UPDATE core_delivery SET done_at = now() WHERE dead_at IS NOT NULL")

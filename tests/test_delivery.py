@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from lms_core.delivery import MAX_ATTEMPTS, deliver, only_worker
+from lms_core.delivery import MAX_ATTEMPTS, dead_deliveries, deliver, only_worker, replay
+from lms_core.errors import Unavailable
 from lms_core.relay import MARKER, Relay
 from lms_core.testing import Lms
 from lms_core.types import Event, Handler
@@ -125,7 +127,8 @@ async def test_a_process_that_dies_each_time_counts_too(lms: Lms, handled: list[
 async def test_a_handler_that_is_switched_off_keeps_its_delivery(lms: Lms, handled: list[str]) -> None:
     id = await emit(lms, "off")
     handler = lms.context.platform.handlers.pop("core.test_write")
-    assert await deliver(lms.context, id) == "failed"
+    for _ in range(MAX_ATTEMPTS + 2):
+        assert await deliver(lms.context, id) == "failed"
     lms.context.platform.handlers["core.test_write"] = handler
     assert await deliver(lms.context, id) == "done"
 
@@ -186,3 +189,28 @@ async def test_the_relay_sees_a_worker_die_before_its_lease_ends(lms: Lms, handl
     await asyncio.sleep(1.1)
     await relay.pass_once()
     assert sent.count(id) == 2
+
+
+async def test_dead_deliveries_are_listed_and_tried_anew(lms: Lms, handled: list[str]) -> None:
+    handled[:] = ["fail"] * MAX_ATTEMPTS
+    id = await emit(lms, "revived")
+    for _ in range(MAX_ATTEMPTS):
+        await deliver(lms.context, id)
+    assert id in [one["id"] for one in await dead_deliveries(lms.context)]
+    assert await replay(lms.context, id) == 1
+    assert await deliver(lms.context, id) == "done"
+    assert await effects(lms, "revived") == 1
+
+
+async def test_an_engine_that_is_away_kills_no_delivery(lms: Lms, handled: list[str]) -> None:
+    id = await emit(lms, "waiting")
+    handler = lms.context.platform.handlers["core.test_write"]
+
+    async def away(uow: Any, event: Happened) -> None:
+        raise Unavailable("The store is away.")
+
+    lms.context.platform.handlers["core.test_write"] = replace(handler, function=away)
+    for _ in range(MAX_ATTEMPTS + 2):
+        assert await deliver(lms.context, id) == "failed"
+    lms.context.platform.handlers["core.test_write"] = handler
+    assert await deliver(lms.context, id) == "done"

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
 from lms_core.migrate import lineages, positions, upgrade, with_connection
+from lms_core.operations import CACHED_SECONDS
 from lms_core.platform import Platform
 from lms_core.testing import Lms, on_server, settings_for
 
@@ -68,6 +69,7 @@ async def test_a_plugin_that_is_switched_off_keeps_its_data_and_its_neighbours_w
 async def test_an_api_in_front_of_an_old_schema_is_not_ready(lms: Lms) -> None:
     assert (await lms.client.get("/health/ready")).status_code == 200
     await lms.sql("UPDATE alembic_version_courses SET version_num = 'courses_0000'")
+    await asyncio.sleep(CACHED_SECONDS + 0.1)
     try:
         refused = await lms.client.get("/health/ready")
         assert (refused.status_code, refused.json()["code"]) == (503, "not_migrated")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
+import httpx2
 import pytest
 
 from lms_core import inputs, operations
@@ -41,6 +42,9 @@ async def test_strangers_in_production_learn_nothing(lms: Lms) -> None:
             through_a_proxy = {"X-Forwarded-For": "203.0.113.9"}
             answer = await running.client.get("/health", headers=through_a_proxy)
             assert set(answer.json()) == {"status"}
+            other_container: Any = httpx2.ASGITransport(running.client._transport.app, client=("172.18.0.5", 1))
+            async with httpx2.AsyncClient(transport=other_container, base_url="http://test") as proxy:
+                assert (await proxy.get("/metrics")).status_code == 403
             assert (await running.client.get("/metrics", headers=through_a_proxy)).status_code == 403
             token = {**through_a_proxy, "Authorization": "Bearer a-metrics-token"}
             assert "checks" in (await running.client.get("/health", headers=token)).json()

@@ -24,6 +24,12 @@ class Enrollment(Table, table=True):
             "waiting_number",
             postgresql_where=text("NOT is_deleted AND role = 'student'"),
         ),
+        Index(
+            "ix_enrollments_enrollment_line",
+            "course_id",
+            "waiting_number",
+            postgresql_where=text("waiting_number IS NOT NULL"),
+        ),
     )
     label_column = "role"
     natural_key = ("course_id", "user_id", "role")

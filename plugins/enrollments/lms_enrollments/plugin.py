@@ -10,10 +10,12 @@ from sqlmodel import col
 from lms_core.sdk import (
     ACTOR_ID,
     Cascade,
+    Handler,
     Permission,
     PluginInfo,
     Reaction,
     ReadRule,
+    Restored,
     RoleSource,
     Router,
     Service,
@@ -77,6 +79,12 @@ def lms_role_sources() -> list[RoleSource]:
 def lms_services() -> list[Service]:
     """The roster, and what courses asks for."""
     return [Service(Roster, ActiveRoster()), Service(CourseParticipation, seats.Participation())]
+
+
+@hookimpl
+def lms_handlers() -> list[Handler]:
+    """Seats are right again when a course came back."""
+    return [Handler("enrollments.balance_restored", Restored, seats.balance_restored)]
 
 
 @hookimpl

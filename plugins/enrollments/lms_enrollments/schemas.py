@@ -15,9 +15,10 @@ EXAMPLE_ID = "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80"
 
 def without_repetition(ids: list[UUID]) -> list[UUID]:
     """Nobody twice."""
-    if len(set(ids)) != len(ids):
-        repeated = next(id for index, id in enumerate(ids) if id in ids[:index])
-        raise ValueError(f"names the same user twice, at index {len(ids) - 1 - ids[::-1].index(repeated)}")
+    first: dict[UUID, int] = {}
+    for index, id in enumerate(ids):
+        if first.setdefault(id, index) != index:
+            raise ValueError(f"names the same user at {first[id]} and at {index}")
     return ids
 
 

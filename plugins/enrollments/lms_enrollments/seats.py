@@ -8,16 +8,32 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from lms_courses.contracts import CourseCatalog, CourseParticipation, CourseSummary
-from sqlalchemy import func, insert, select, update
+from lms_courses.contracts import COURSE, CourseCatalog, CourseParticipation, CourseSummary
+from lms_institutions.contracts import INSTITUTION
+from sqlalchemy import and_, column, func, insert, or_, select, table, update
 from sqlmodel import col
 
-from lms_core.sdk import Conflict, NotFound, StateConflict, UnitOfWork, new_id
+from lms_core.sdk import Conflict, NotFound, Restored, StateConflict, UnitOfWork, among, new_id
 from lms_enrollments.contracts import ENROLLMENT, EnrollmentActivated, EnrollmentWaitlisted
 from lms_enrollments.models import Enrollment
 
 STUDENT = "student"
 ANNOUNCED_ONE_BY_ONE = 100
+COURSES = table("courses_course", column("id"), column("capacity"), column("is_deleted"))
+_active = func.count().filter(col(Enrollment.state) == "active")
+_waiting = func.count().filter(col(Enrollment.state) == "waitlisted")
+UNBALANCED = (
+    select(COURSES.c.id)
+    .join(Enrollment, col(Enrollment.course_id) == COURSES.c.id)
+    .where(
+        ~COURSES.c.is_deleted,
+        COURSES.c.capacity.is_not(None),
+        ~col(Enrollment.is_deleted),
+        col(Enrollment.role) == STUDENT,
+    )
+    .group_by(COURSES.c.id, COURSES.c.capacity)
+    .having(or_(_active > COURSES.c.capacity, and_(_active < COURSES.c.capacity, _waiting > 0)))
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,7 @@ async def standing_enrollments(
     """Users who take part or wait already, with their enrollments."""
     statement = select(col(Enrollment.user_id), col(Enrollment.id)).where(
         col(Enrollment.course_id) == course_id,
-        col(Enrollment.user_id).in_(user_ids),
+        among(col(Enrollment.user_id), user_ids),
         col(Enrollment.role) == role,
         col(Enrollment.state).in_(("active", "waitlisted")),
         ~col(Enrollment.is_deleted),
@@ -114,7 +130,7 @@ async def waiting_numbers(uow: UnitOfWork, course_id: UUID, wanted: int) -> rang
     if wanted == 0:
         return range(0)
     statement = select(func.coalesce(func.max(Enrollment.waiting_number), 0)).where(
-        col(Enrollment.course_id) == course_id
+        col(Enrollment.course_id) == course_id, col(Enrollment.waiting_number).is_not(None)
     )
     last = (await uow.session.execute(statement)).scalar_one() or 0
     return range(last + 1, last + 1 + wanted)
@@ -162,7 +178,7 @@ def announce(uow: UnitOfWork, user_ids: Sequence[UUID]) -> None:
 
 async def courses_of(uow: UnitOfWork, ids: Sequence[UUID]) -> list[CourseSummary]:
     """The live courses that these enrollments belong to, locked one after the other in the order of their ids."""
-    statement = select(col(Enrollment.course_id)).where(col(Enrollment.id).in_(ids)).distinct()
+    statement = select(col(Enrollment.course_id)).where(among(col(Enrollment.id), ids)).distinct()
     found = []
     for course_id in sorted((await uow.session.execute(statement)).scalars()):
         try:
@@ -180,17 +196,31 @@ async def after_delete(uow: UnitOfWork, ids: Sequence[UUID]) -> None:
 
 
 async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> list[Conflict]:
-    """Active students need a seat in a course that lived on without them; or they wait, by choice."""
+    """Active students need a seat in a course that lived on without them; or they wait, by choice.
+
+    Teachers come back only through those who may appoint them.
+    """
     catalog = uow.use(CourseCatalog)
+    appointed = select(col(Enrollment.course_id), col(Enrollment.id)).where(
+        among(col(Enrollment.id), ids), col(Enrollment.role) == "teacher"
+    )
+    forbidden = [
+        Conflict(
+            ENROLLMENT, id, "grant_not_allowed", "You may not appoint teachers there, so you cannot bring one back."
+        )
+        for course_id, id in (await uow.session.execute(appointed)).all()
+        if await catalog.find(uow, course_id) is not None
+        and not await uow.can("enrollments.appoint", COURSE, course_id)
+    ]
     returning = (
         select(col(Enrollment.course_id), col(Enrollment.id))
-        .where(col(Enrollment.id).in_(ids), col(Enrollment.state) == "active", col(Enrollment.role) == STUDENT)
+        .where(among(col(Enrollment.id), ids), col(Enrollment.state) == "active", col(Enrollment.role) == STUDENT)
         .order_by(col(Enrollment.id))
     )
     by_course: dict[UUID, list[UUID]] = {}
     for course_id, id in (await uow.session.execute(returning)).all():
         by_course.setdefault(course_id, []).append(id)
-    found = []
+    found = forbidden
     for course_id, students in by_course.items():
         course = await catalog.find(uow, course_id)
         if course is None or course.capacity is None or (on_conflict == "waitlist" and course.waitlist):
@@ -205,30 +235,41 @@ async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflic
 
 
 async def after_restore(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> None:
-    """Who finds no seat waits (the restore was asked for with that choice); free seats are given away."""
+    """Who finds no seat waits; free seats are given away."""
     for course in await courses_of(uow, ids):
-        if course.capacity is not None:
-            excess = await count(uow, course.id, "active") - course.capacity
-            if excess > 0:
-                await let_wait(uow, course, ids, excess)
-        await promote(uow, course)
-    users = select(col(Enrollment.user_id)).where(col(Enrollment.id).in_(ids)).distinct()
+        await balance(uow, course, ids)
+    users = select(col(Enrollment.user_id)).where(among(col(Enrollment.id), ids)).distinct()
     announce(uow, list((await uow.session.execute(users)).scalars()))
 
 
-async def let_wait(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID], excess: int) -> None:
-    """The last of the returning students go to the end of the line."""
+async def balance(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID] | None = None) -> None:
+    """As many active students as seats: those who came back last (among `ids`) wait, or those who wait move up.
+
+    They wait even where newcomers cannot: the seat may have been taken since the restore was asked for, and what is
+    restored is not lost.
+    """
+    if course.capacity is not None:
+        excess = await count(uow, course.id, "active") - course.capacity
+        if excess > 0:
+            await let_wait(uow, course, ids, excess)
+    await promote(uow, course)
+
+
+async def let_wait(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID] | None, excess: int) -> None:
+    """The last of the students go to the end of the line."""
     chosen = (
         select(col(Enrollment.id))
         .where(
-            col(Enrollment.id).in_(ids),
             col(Enrollment.course_id) == course.id,
             col(Enrollment.state) == "active",
             col(Enrollment.role) == STUDENT,
+            ~col(Enrollment.is_deleted),
         )
         .order_by(col(Enrollment.id).desc())
         .limit(excess)
     )
+    if ids is not None:
+        chosen = chosen.where(among(col(Enrollment.id), ids))
     moving = sorted((await uow.session.execute(chosen)).scalars())
     for id, number in zip(moving, await waiting_numbers(uow, course.id, len(moving)), strict=True):
         await uow.session.execute(
@@ -236,6 +277,19 @@ async def let_wait(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID], 
             .where(col(Enrollment.id) == id)
             .values(state="waitlisted", waiting_number=number, version=Enrollment.version + 1, updated_at=func.now())
         )
+
+
+async def balance_restored(uow: UnitOfWork, event: Restored) -> None:
+    """The handler for what came back whole: people may have gone, and come back, while their course was dead."""
+    if event.kind not in (COURSE, INSTITUTION):
+        return
+    unbalanced = UNBALANCED if event.kind == INSTITUTION else UNBALANCED.where(COURSES.c.id == event.id)
+    for course_id in sorted((await uow.session.execute(unbalanced)).scalars()):
+        try:
+            course = await uow.use(CourseCatalog).lock(uow, course_id)
+        except NotFound:
+            continue
+        await balance(uow, course)
 
 
 class Participation(CourseParticipation):

@@ -49,6 +49,10 @@ class FileLibrary(ABC):
         """
 
     @abstractmethod
+    async def lock(self, uow: UnitOfWork, file_ids: Collection[UUID]) -> None:
+        """Hold files until the transaction ends, so that two who are about to share them take turns."""
+
+    @abstractmethod
     async def share(self, uow: UnitOfWork, file_ids: Collection[UUID], shared: bool) -> None:
         """Let everybody who takes part in the files' course read them, or only their owners and those who teach there.
 

@@ -144,6 +144,12 @@ class Library(FileLibrary):
         rows = await uow.session.execute(statement.order_by(col(FilePage.number)))
         return [(number, text) for number, text in rows]
 
+    async def lock(self, uow: UnitOfWork, file_ids: Collection[UUID]) -> None:
+        """In the order of their ids."""
+        await uow.session.execute(
+            select(File.id).where(col(File.id).in_(file_ids)).order_by(col(File.id)).with_for_update()
+        )
+
     async def share(self, uow: UnitOfWork, file_ids: Collection[UUID], shared: bool) -> None:
         """One update of those for which it is a change."""
         if file_ids:

@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import func, text
-from sqlmodel import col, select
+from sqlmodel import and_, col, or_, select
 
 from lms_core.sdk import Context, Event, UnitOfWork, alive
 from lms_files import lifecycle
-from lms_files.contracts import FileUploaded
+from lms_files.contracts import FileReady, FileUploaded
 from lms_files.models import File
 from lms_files.storage import LeftOver, store_of
 
@@ -35,11 +35,12 @@ async def expire_requests(uow: UnitOfWork) -> None:
 
 
 async def resume_stuck(uow: UnitOfWork) -> None:
-    """Verify again what has not moved for a while: its delivery was given up, or it was deleted meanwhile."""
+    """Do again what has not moved for a while: its delivery was given up, or it was deleted meanwhile."""
+    underived = and_(File.state == "ready", or_(File.text_state == "pending", File.thumbnail_state == "pending"))
     chosen = (
         select(File)
         .where(
-            col(File.state).in_(lifecycle.AT_WORK),
+            or_(col(File.state).in_(lifecycle.AT_WORK), underived),
             col(File.updated_at) < func.now() - text(f"interval '{STUCK_MINUTES} minutes'"),
             alive(File),
         )
@@ -49,7 +50,7 @@ async def resume_stuck(uow: UnitOfWork) -> None:
     for file in (await uow.session.execute(chosen)).scalars().all():
         # So that the next look does not find it again.
         file.updated_at = func.now()  # type: ignore[assignment]
-        uow.emit(FileUploaded(file_id=file.id))
+        uow.emit(FileReady(file_id=file.id) if file.state == "ready" else FileUploaded(file_id=file.id))
 
 
 async def call_for_store_sweep(uow: UnitOfWork) -> None:

@@ -7,7 +7,7 @@ from fastapi import Response
 from lms_courses.contracts import COURSE, CourseCatalog
 from sqlalchemy import true
 
-from lms_core.sdk import Forbidden, Invalid, Problem, StateConflict, UnitOfWork, new_id
+from lms_core.sdk import Forbidden, Invalid, NotFound, Problem, StateConflict, UnitOfWork, new_id
 from lms_files import content_types, lifecycle, quotas
 from lms_files.derivatives import has_text, has_thumbnail
 from lms_files.models import File
@@ -19,18 +19,15 @@ from lms_files.storage_clients import ObjectMissing, PartsRefused
 
 
 async def refuse_unless_taking_part(uow: UnitOfWork, course_id: UUID) -> None:
-    """404 when the caller may not know the course, 403 when they do not take part in it.
-
-    In a transaction of its own, since the store may be asked before the file's begins.
-    """
-    async with uow.context.unit_of_work(uow.access) as asking:
-        await asking.require("files.request", COURSE, course_id)
+    """404 when the caller may not know the course, 403 when they do not take part in it."""
+    await uow.require("files.request", COURSE, course_id)
 
 
 async def refuse_unless_known(uow: UnitOfWork, id: UUID) -> None:
-    """404; in a transaction of its own as well."""
-    async with uow.context.unit_of_work(uow.access) as asking:
-        await find_readable(asking, id)
+    """404, asked on the read pool: the store may have to be asked before the transaction begins."""
+    known, _ = await uow.context.platform.rules.check(uow.context, uow.access, "files.edit", File, id)
+    if not known:
+        raise NotFound("files.file", id)
 
 
 async def request(uow: UnitOfWork, data: FileRequest) -> Response:

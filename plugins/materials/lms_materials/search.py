@@ -30,7 +30,7 @@ async def search(uow: UnitOfWork, params: PageParams, q: str, course_id: UUID | 
         return params.answer(uow, fingerprint, [], [])
     form = (readable.shape, course_id is not None, after is not None)
     if form not in _reads:
-        _reads[form] = statement(readable.write(Material), course_id is not None, after is not None)
+        _reads[form] = statement(readable.write_list(Material), course_id is not None, after is not None)
     values: dict[str, Any] = {**readable.parameters, "q": q, "page_limit": params.limit + 1}
     if course_id is not None:
         values["course_id"] = course_id

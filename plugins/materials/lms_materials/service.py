@@ -9,7 +9,7 @@ from lms_files.contracts import FILE, FileLibrary
 from sqlalchemy import bindparam
 from sqlmodel import col, select
 
-from lms_core.sdk import Invalid, Listing, NotFound, Point, Restored, UnitOfWork, alive
+from lms_core.sdk import Invalid, Listing, NotFound, Point, Restored, UnitOfWork, alive, among
 from lms_materials.contracts import MaterialChanged
 from lms_materials.models import Material
 from lms_materials.schemas import MaterialCreate, MaterialRead, MaterialUpdate
@@ -59,18 +59,19 @@ async def update(uow: UnitOfWork, id: UUID, data: MaterialUpdate, if_match: str 
 
 async def share_files(uow: UnitOfWork, file_ids: Collection[UUID]) -> None:
     """Students read a document's file while a published material shows it."""
+    library = uow.use(FileLibrary)
+    await library.lock(uow, file_ids)
     showing = select(Material.file_id).where(
         col(Material.file_id).in_(file_ids), col(Material.published).is_(True), alive(Material)
     )
     shown = {id for id in (await uow.session.execute(showing)).scalars() if id is not None}
-    library = uow.use(FileLibrary)
     await library.share(uow, shown, True)
     await library.share(uow, set(file_ids) - shown, False)
 
 
 async def share_files_of(uow: UnitOfWork, ids: Sequence[UUID]) -> None:
     """After materials went or came back."""
-    files = select(Material.file_id).where(col(Material.id).in_(ids), col(Material.file_id).is_not(None)).distinct()
+    files = select(Material.file_id).where(among(col(Material.id), ids), col(Material.file_id).is_not(None)).distinct()
     await share_files(uow, [id for id in (await uow.session.execute(files)).scalars() if id is not None])
 
 

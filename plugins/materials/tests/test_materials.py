@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
@@ -204,3 +205,15 @@ async def test_lists_are_in_the_order_of_positions(school: School) -> None:
         await page(school.teacher, course, title, position=position)
     found = await school.student.items("/materials", course_id=course, limit="1")
     assert [item["title"] for item in found] == ["First", "Second", "Also second", "Third"]
+
+
+async def test_two_materials_that_show_one_file_change_at_once(lms: Lms, school: School) -> None:
+    first, file = await document(lms, school)
+    second = await page(school.teacher, school.course["id"], "Again", kind="document", file_id=file["id"])
+    for _ in range(10):
+        await asyncio.gather(
+            school.teacher.patch(f"/materials/{first['id']}", {"published": False}),
+            school.teacher.patch(f"/materials/{second['id']}", {"published": True}),
+        )
+        assert (await school.student.get(f"/files/{file['id']}")).status_code == 200
+        first, second = second, first

@@ -19,6 +19,7 @@ from lms_core.sdk import (
     StateConflict,
     UnitOfWork,
     alive,
+    among,
     delete,
 )
 from lms_users.contracts import USER, RoleGranted
@@ -133,7 +134,7 @@ async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflic
     tree = uow.use(InstitutionTree)
     paths: dict[UUID | None, list[UUID]] = {None: []}
     conflicts = []
-    found = select(Grant.id, Grant.role, Grant.institution_id).where(col(Grant.id).in_(ids))
+    found = select(Grant.id, Grant.role, Grant.institution_id).where(among(col(Grant.id), ids))
     for id, role, institution_id in (await uow.session.execute(found)).all():
         if institution_id is not None and institution_id not in paths:
             # The institution may be on its way back itself: then what is above it decides.

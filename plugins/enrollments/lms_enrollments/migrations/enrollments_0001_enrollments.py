@@ -57,6 +57,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("deletion_id IS NOT NULL"),
     )
     op.create_index(
+        "ix_enrollments_enrollment_line",
+        "enrollments_enrollment",
+        ["course_id", "waiting_number"],
+        unique=False,
+        postgresql_where=sa.text("waiting_number IS NOT NULL"),
+    )
+    op.create_index(
         "ix_enrollments_enrollment_seats",
         "enrollments_enrollment",
         ["course_id", "state", "waiting_number"],
@@ -96,6 +103,11 @@ def downgrade() -> None:
         postgresql_where=sa.text("NOT is_deleted"),
     )
     op.drop_index(op.f("ix_enrollments_enrollment_section_id"), table_name="enrollments_enrollment")
+    op.drop_index(
+        "ix_enrollments_enrollment_line",
+        table_name="enrollments_enrollment",
+        postgresql_where=sa.text("waiting_number IS NOT NULL"),
+    )
     op.drop_index(
         "ix_enrollments_enrollment_seats",
         table_name="enrollments_enrollment",
