@@ -141,8 +141,17 @@ async def delete(uow: UnitOfWork, model: type[Table], id: UUID, if_match: str | 
     deletion.counts = {kind.name: len(taken)}
     await react_to_delete(uow, kind, taken)
     uow.emit(Deleted(deletion_id=deletion.id, kind=kind.name, id=id))
-    uow.announce("all")
+    if feeds_roles(uow, kind):
+        uow.announce("all")
     return await deletion_answer(uow, deletion)
+
+
+def feeds_roles(uow: UnitOfWork, kind: Kind) -> bool:
+    """Whether roles go when a row of this kind goes with all that hangs under it; who deletes a role itself says whose."""
+    sources = uow.context.platform.rules.sources
+    tables = {table for source in sources for table in source.statement.get_final_froms()}
+    below = [below for _, below in uow.context.platform.kinds.below(kind.name)]
+    return kind.is_tree or any(inspect(one.model).local_table in tables for one in below)
 
 
 def stamp(model: type[Table], deletion_id: UUID | None) -> Any:

@@ -160,6 +160,11 @@ def import_plugin(wanted: PluginSettings, installed: dict[str, EntryPoint]) -> P
             f"Plugin {name} is enabled in plugins.toml but not installed; install the package that has it, "
             f"or set enabled = false."
         )
+    if not name.isalnum() or not name.islower():
+        raise StartRefused(
+            f"Plugin {name} needs a name of lower-case letters and digits alone, since its tables are <plugin>_<noun>; "
+            f"rename it."
+        )
     try:
         module = importlib.import_module(installed[name].value)
     except ImportError as error:

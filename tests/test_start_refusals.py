@@ -95,6 +95,13 @@ def test_a_circle_of_requirements_refuses_the_start(tmp_path: Path) -> None:
     assert "one → two → one" in result.stderr
 
 
+def test_a_plugin_whose_tables_would_be_another_ones_refuses_the_start(tmp_path: Path) -> None:
+    write_plugin(tmp_path, "peer_review", HEAD.replace('"planted"', '"peer_review"'))
+    result = lms(environment(tmp_path, "[plugins.peer_review]\nenabled = true\n"), "plugins")
+    assert result.returncode == 2
+    assert "peer_review needs a name" in result.stderr
+
+
 def test_what_is_not_enabled_is_never_imported(tmp_path: Path) -> None:
     write_plugin(tmp_path, "planted", "raise SystemExit('imported')")
     result = lms(environment(tmp_path, "[plugins.planted]\nenabled = false\n"), "plugins")
