@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import os
 import sys
 from collections.abc import Coroutine
@@ -63,9 +64,12 @@ def lms(version: Annotated[bool, typer.Option("--version", help="Show the versio
 
 
 def settings_now() -> Settings:
-    """The settings of this process."""
+    """The settings of this process; those of the data folder's own system when the environment names no database."""
     from lms_core.config import load_settings
 
+    kept = Path(os.environ.get("LMS_DATA", ".lms")) / "environment.json"
+    if not os.environ.get("LMS_DATABASE_URL") and os.environ.get("LMS_ENV") != "production" and kept.is_file():
+        os.environ.update(json.loads(kept.read_text()) | dict(os.environ))
     return load_settings()
 
 
@@ -213,8 +217,6 @@ def scheduler() -> None:
 @app.command()
 def status(data: DataFolder = Path(".lms"), as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """What runs on a data folder."""
-    import json
-
     from lms_core.supervisor import status as supervised
 
     found = supervised(data)

@@ -21,9 +21,9 @@ class Settings(BaseSettings):
     env: Literal["development", "production"] = "development"
     debug: bool = False
     secret_key: str = DEVELOPMENT_SECRET
-    database_url: str = "postgresql://postgres@127.0.0.1:5432/lms"
-    redis_url: str = "redis://127.0.0.1:6379/0"
-    s3_endpoint: str = "http://127.0.0.1:8333"
+    database_url: str = Field(default="postgresql://postgres@127.0.0.1:5432/lms", pattern=r"^postgres(ql)?://")
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", pattern=r"^(rediss?|unix)://")
+    s3_endpoint: str = Field(default="http://127.0.0.1:8333", pattern=r"^https?://")
     s3_public_endpoint: str = ""
     s3_region: str = "us-east-1"
     s3_access_key: str = ""

@@ -24,7 +24,7 @@ from lms_core.inputs import Input
 from lms_core.kinds import Kind, alive
 from lms_core.pagination import JsonBytes
 from lms_core.types import Conflict, Event
-from lms_core.uow import UnitOfWork
+from lms_core.uow import UnitOfWork, key_in_words
 
 RETENTION_DAYS = 30
 MAX_CONFLICTS = 1_000
@@ -206,7 +206,14 @@ async def restore(
     """
     on_conflict = request.on_conflict if request else None
     kind = uow.context.platform.kinds.of(model)
-    deletion = await find_deletion(uow, kind, id, lock=not dry_run)
+    try:
+        deletion = await find_deletion(uow, kind, id, lock=not dry_run)
+    except StateConflict as conflict:
+        if not dry_run or conflict.code != "parent_deleted":
+            raise
+        found = ConflictRead(kind=kind.name, id=id, code=conflict.code, detail=conflict.detail)
+        root = RootRead(kind=kind.name, id=id, label=str(id))
+        return JsonBytes(RestorePreview(root=root, counts={}, conflicts=[found]).model_dump())
     if dry_run:
         conflicts = await find_conflicts(uow, kind, deletion, on_conflict)
         preview = RestorePreview(
@@ -358,7 +365,7 @@ async def natural_key_conflicts(uow: UnitOfWork, kind: Kind, deletion_id: UUID) 
         select(dead.c.id, cast(dead.c[kind.model.label_column], String)).join(living, and_(*same)).limit(MAX_CONFLICTS)
     )
     noun = kind.noun.replace("_", " ")
-    names = ", ".join(kind.model.natural_key)
+    names = key_in_words(kind.model)
     return [
         Conflict(kind.name, id, "natural_key_taken", f"Another {noun} has taken the {names} of {label!r} meanwhile.")
         for id, label in rows

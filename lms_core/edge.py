@@ -9,6 +9,7 @@ from uuid import uuid4
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger("lms.access")
@@ -41,7 +42,8 @@ class Edge:
         method = scope["method"]
         is_head = method == "HEAD"
         if is_head:
-            scope["method"] = "GET"
+            # A copy: the server looks at its own scope to know that a HEAD's answer has no body.
+            scope = {**scope, "method": "GET"}
         status = 500
         started = time.perf_counter()
 
@@ -60,6 +62,8 @@ class Edge:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self.app(scope, receive, send_with_headers)
+            except ClientDisconnect:
+                status = 499
             except Exception:
                 log.exception("request failed", method=method, path=scope["path"])
             finally:

@@ -68,8 +68,10 @@ class Forbidden(Problem):
 class Unauthenticated(Problem):
     """401: nobody is signed in (RFC 6750)."""
 
-    def __init__(self, detail: str = "Sign in and send the access token as a bearer token.") -> None:
-        super().__init__(401, "not_authenticated", detail, {"WWW-Authenticate": "Bearer"})
+    def __init__(
+        self, detail: str = "Sign in and send the access token as a bearer token.", challenge: str = "Bearer"
+    ) -> None:
+        super().__init__(401, "not_authenticated", detail, {"WWW-Authenticate": challenge})
 
 
 class StateConflict(Problem):

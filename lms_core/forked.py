@@ -80,7 +80,7 @@ def become(work: Callable[[], int], parent: int, log: Path, environment: Mapping
     try:
         os.setsid()
         die_with_parent(parent)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         for source, flags, target in (
             (Path(os.devnull), os.O_RDONLY, 0),

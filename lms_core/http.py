@@ -32,6 +32,8 @@ from lms_core.uow import Context, is_away, is_retryable, sqlstate
 
 log = structlog.get_logger("lms.http")
 
+MAX_ERRORS = 50
+
 CODES = {
     400: "bad_request",
     404: "not_found",
@@ -104,7 +106,10 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        errors = [{"loc": plain_loc(one["loc"]), "msg": one["msg"], "type": one["type"]} for one in error.errors()]
+        errors = [
+            {"loc": plain_loc(one["loc"]), "msg": one["msg"], "type": one["type"]}
+            for one in error.errors()[:MAX_ERRORS]
+        ]
         return answer(
             request, Problem(422, "invalid_input", "Some of the input is not valid; see `errors`.", errors=errors)
         )
@@ -202,8 +207,8 @@ def document(app: FastAPI) -> None:
         found["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
         guards = {str(route.unique_id): route.original_route.guard for route in guarded_routes(app)}
         for operations in found["paths"].values():
-            for operation in operations.values():
-                complete_operation(operation, guards.get(operation.get("operationId", "")))
+            for method, operation in operations.items():
+                complete_operation(method, operation, guards.get(operation.get("operationId", "")))
         app.openapi_schema = found
         return found
 
@@ -215,7 +220,16 @@ def guarded_routes(app: FastAPI) -> list[Any]:
     return [context for context in iter_route_contexts(app.routes) if isinstance(context.original_route, GuardedRoute)]
 
 
-def complete_operation(operation: dict[str, Any], guard: Any) -> None:
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Send the same key with the same body again, and the stored answer comes back",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
+def complete_operation(method: str, operation: dict[str, Any], guard: Any) -> None:
     """Error answers, and whether the operation needs a token."""
     answers = {"422", "429", "503"}
     if guard is not None and not guard.is_public:
@@ -225,6 +239,12 @@ def complete_operation(operation: dict[str, Any], guard: Any) -> None:
         answers |= {"400", "409", "413", "415"}
     if any(parameter.get("name") == "If-Match" for parameter in operation.get("parameters", ())):
         answers |= {"409", "412"}
+    names_of_parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
+    if "cursor" in names_of_parameters:
+        answers |= {"400"}
+    if method == "post" and guard is not None and not guard.is_public:
+        answers |= {"409"}
+        operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
     names = {
         "400": "Malformed",
         "401": "Not signed in",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
 from lms_core.errors import Problem
 
@@ -28,7 +28,24 @@ class Input(BaseModel):
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 Description = Annotated[str, StringConstraints(max_length=20_000)]
-Instant = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+
+
+def text_only(value: Any) -> Any:
+    """Numbers would be taken for seconds since 1970, which say nothing about a time zone."""
+    if not isinstance(value, (str, datetime)) or (isinstance(value, str) and value.strip("+-.").isdecimal()):
+        raise ValueError("is no time such as 2026-09-01T08:00:00Z")
+    return value
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside of the years 1 to 9999 in UTC") from None
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(text_only), AfterValidator(in_utc)]
 """A moment with its time zone, kept in UTC; a naive one is refused."""
 
 
@@ -99,7 +116,11 @@ def check_text(text: str, loc: list[str | int]) -> None:
     """Refuse text that cannot be stored."""
     if UNSTORABLE.search(text):
         raise unusable(
-            [part for part in loc if not isinstance(part, str) or not UNSTORABLE.search(part)],
+            [
+                part[:100] if isinstance(part, str) else part
+                for part in loc
+                if not isinstance(part, str) or not UNSTORABLE.search(part)
+            ],
             "unstorable_text",
             "Text may not contain NUL or lone surrogates.",
         )

@@ -89,6 +89,11 @@ class Kinds:
                 f"Plugin {plugin} declares a cascade by the column {cascade.column}, "
                 f"which {cascade.child.__name__} does not have; correct the name."
             )
+        if issubclass(cascade.child, Table) and kind_name(cascade.child) not in self.by_name:
+            raise StartRefused(
+                f"Plugin {plugin} declares a cascade of {cascade.child.__name__}, which it does not declare as a table; "
+                f"add it to lms_models."
+            )
         self.edges.setdefault(cascade.child, []).append(cascade)
         child = self.by_name.get(kind_name(cascade.child))
         if child is not None:

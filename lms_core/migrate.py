@@ -75,7 +75,8 @@ def configuration(lineage: Lineage, connection: Connection | None = None) -> Con
 
 
 async def with_connection(url: str, work: Callable[[Connection], Any]) -> Any:
-    """Run synchronous work on one connection, committed at its end."""
+    """Run synchronous work on one connection, committed at its end. StartRefused when the database does not answer."""
+    await (await reach(url)).close()
     engine = create_async_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
     try:
         async with engine.begin() as connection:
@@ -84,14 +85,21 @@ async def with_connection(url: str, work: Callable[[Connection], Any]) -> Any:
         await engine.dispose()
 
 
+async def reach(url: str) -> asyncpg.Connection:
+    """A connection; StartRefused with what to do when there is none to be had."""
+    try:
+        return await asyncpg.connect(url, timeout=10)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise StartRefused(
+            f"The database does not answer ({error}); start `lms up`, or set LMS_DATABASE_URL to one that does."
+        ) from None
+
+
 async def upgrade(platform: Platform, url: str | None = None) -> list[str]:
     """Bring every lineage to its head; the names of those that moved. Only one migrator runs at a time."""
     url = url or platform.settings.database_url
     moved = []
-    try:
-        holder = await asyncpg.connect(url, timeout=10)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise StartRefused(f"The database does not answer ({error!r}); check LMS_DATABASE_URL.") from None
+    holder = await reach(url)
     try:
         async with advisory_lock(holder, LOCK):
             before = await positions(platform, url)

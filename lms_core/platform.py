@@ -251,7 +251,12 @@ def collect(platform: Platform, registry: pluggy.PluginManager, hook: str) -> No
     for plugin in platform.plugins:
         others = [other.module for other in platform.plugins if other is not plugin]
         caller = registry.subset_hook_caller(hook, others)
-        for answer in caller():
+        answers = caller()
+        if hasattr(plugin.module, hook) and not answers:
+            raise StartRefused(
+                f"The hook {hook} of plugin {plugin.name} returns nothing; add the return, or remove it."
+            )
+        for answer in answers:
             if not isinstance(answer, (list, tuple)):
                 raise StartRefused(f"The hook {hook} of plugin {plugin.name} must return a list; correct it.")
             for value in answer:
@@ -379,11 +384,32 @@ def check_router(platform: Platform, plugin: Plugin, router: Router) -> None:
                 f"Plugin {plugin.name}: the route {where} requires the permission {guard.permission!r}, "
                 f"which no enabled plugin declares; declare it in lms_permissions."
             )
+        if guard.place and guard.parameter not in parameters_of(route, guard.place):
+            raise StartRefused(
+                f"Plugin {plugin.name}: the guard of {where} looks for {guard.parameter!r} in the {guard.place}, where the "
+                f"route has no such parameter; name one of: {', '.join(sorted(parameters_of(route, guard.place)))}."
+            )
         if guard.on is not None and platform.kinds.find(guard.on) is None:
             raise StartRefused(
                 f"Plugin {plugin.name}: the route {where} checks a permission on {guard.on!r}, which is no kind; "
                 f"correct it to one of: {', '.join(platform.kinds.by_name)}."
             )
+
+
+def parameters_of(route: GuardedRoute, place: str) -> set[str]:
+    """The names of a route's parameters in its path, query or JSON body."""
+    if place == "body":
+        model = None if route.body_field is None else route.body_field.field_info.annotation
+        return set(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else set()
+    if place == "path":
+        return set(route.param_convertors)
+    found: set[str] = set()
+    waiting = [route.dependant]
+    while waiting:
+        dependant = waiting.pop()
+        found |= {parameter.alias for parameter in dependant.query_params}
+        waiting += dependant.dependencies
+    return found
 
 
 def routes_of(router: Router) -> Iterable[GuardedRoute]:

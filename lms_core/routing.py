@@ -21,6 +21,7 @@ from starlette.types import Scope
 
 from lms_core import idempotency
 from lms_core.access_cache import load_access
+from lms_core.deletion import may_restore
 from lms_core.errors import Forbidden, NotFound, Problem, StartRefused, Unauthenticated
 from lms_core.inputs import parse_json, read_body
 from lms_core.pagination import with_304
@@ -28,6 +29,7 @@ from lms_core.permissions import Access
 from lms_core.uow import TRIES, Context, UnitOfWork, is_retryable, pause
 
 ANONYMOUS = Access(None)
+INVALID_TOKEN = 'Bearer error="invalid_token"'
 JSON_BODY_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -62,9 +64,13 @@ def requires(
     return params.Depends(Guard(permission, on, place, parameter))
 
 
-def reads(permission: str) -> params.Depends:
-    """Whoever is signed in may ask; what they may not read by the permission and its rules, the SQL leaves out."""
-    return params.Depends(Guard(permission, reason="reads"))
+def reads(permission: str, *, on: str | None = None, path: str = "") -> params.Depends:
+    """Whoever is signed in may ask; what they may not read by the permission and its rules, the SQL leaves out.
+
+    `on` and `path` are for writes of which the service decides (a restore, a change of one's own): an invalid body for
+    something that the caller may not know is then 404, not 422.
+    """
+    return params.Depends(Guard(permission, on, "path" if path else "", path, reason="reads"))
 
 
 def signed_in(reason: str) -> params.Depends:
@@ -157,7 +163,10 @@ class GuardedRoute(APIRoute):
             try:
                 return await run_once(request, uow, inner)
             except RequestValidationError:
-                if undecided is not None:
+                guard = undecided or self.guard
+                if guard is not None and guard.reason == "reads":
+                    await refuse_unknown(guard, uow, named_id(guard, request, body))
+                elif undecided is not None:
                     await check_on_object(undecided, context, access, named_id(undecided, request, body))
                 raise
             except DBAPIError as error:
@@ -213,7 +222,9 @@ async def authenticate(context: Context, request: Request) -> Access:
         raise Unauthenticated()
     access = await load_access(context, token)
     if access is None:
-        raise Unauthenticated("The access token is not valid, or not any more; refresh it or sign in again.")
+        raise Unauthenticated(
+            "The access token is not valid, or not any more; refresh it or sign in again.", INVALID_TOKEN
+        )
     return access
 
 
@@ -263,6 +274,15 @@ async def check_on_object(guard: Guard, context: Context, access: Access, id: UU
         raise NotFound(kind.name, id)
     if not allowed:
         raise forbidden(guard.permission)
+
+
+async def refuse_unknown(guard: Guard, uow: UnitOfWork, id: UUID | None) -> None:
+    """404 for a row that the caller may neither read while it lives nor bring back."""
+    if guard.on is None or id is None:
+        return
+    kind = uow.context.platform.kinds.of_noun(guard.on)
+    if not await uow.knows(kind.model, id) and not await may_restore(uow, kind, id):
+        raise NotFound(kind.name, id)
 
 
 def forbidden(permission: str) -> Forbidden:

@@ -30,6 +30,7 @@ ENGINE_SETTINGS = {
     "redis": ("LMS_REDIS_URL", 6379),
     "s3": ("LMS_S3_ENDPOINT", 80),
 }
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READY_SECONDS = 120.0
 STOP_SECONDS = 15.0
 PORT_SECONDS = 2.0
@@ -111,6 +112,7 @@ class Supervisor:
         self.environment |= self.engines.environment()
         for name in embedded:
             self.processes[name] = Process(name, self.engines.children[name])
+        self.folder.write_json("environment.json", {name: self.environment[name] for name in self.reached_by()})
         said = self.set_up(demo)
         with self.terminal.step("Starting the API, the worker, the relay and the scheduler"):
             for name in OURS:
@@ -118,6 +120,13 @@ class Supervisor:
             self.write_status()
             self.wait_until_ready()
         self.terminal.say(f"Ready: {self.url}  docs {self.url}/docs  {said}".rstrip())
+
+    def reached_by(self) -> list[str]:
+        """The names of the settings with which `lms` commands reach this folder's system."""
+        engines = [
+            name for name in self.environment if name.startswith(("LMS_DATABASE_URL", "LMS_REDIS_URL", "LMS_S3_"))
+        ]
+        return ["LMS_SECRET_KEY", "LMS_PUBLIC_URL", "LMS_DATA", *engines]
 
     def set_up(self, demo: bool) -> str:
         """Migrate, make buckets and the first super admin; what was said about that. StartRefused when it fails."""
@@ -235,18 +244,18 @@ def up(data: Path, host: str, port: int, demo: bool, program: Program) -> int:
     terminal = Terminal()
     engines = Engines(data)
     supervisor: Supervisor | None = None
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.default_int_handler)
     try:
         supervisor = Supervisor(engines, host, port, program, terminal)
         supervisor.start(demo)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
             signal.signal(number, supervisor.ask_to_stop)
         supervisor.watch()
     except KeyboardInterrupt:
         pass
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         if supervisor is None:
             engines.stop()

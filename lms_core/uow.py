@@ -264,7 +264,7 @@ class UnitOfWork:
             constraint = constraint_name(error)
             for kind in self.context.platform.kinds.by_name.values():
                 if constraint == natural_key_index(kind.model):
-                    names = ", ".join(kind.model.natural_key)
+                    names = key_in_words(kind.model)
                     noun = kind.noun.replace("_", " ")
                     raise StateConflict(
                         "natural_key_taken", f"Another {noun} has this {names} already; choose another."
@@ -297,6 +297,12 @@ def sqlstate(error: DBAPIError) -> str | None:
     """The PostgreSQL error code behind an error, if there is one."""
     cause = error.orig
     return getattr(cause, "sqlstate", None) or getattr(getattr(cause, "__cause__", None), "sqlstate", None)
+
+
+def key_in_words(model: type[Table]) -> str:
+    """The natural key, as people would say it."""
+    words = [name.removesuffix("_key").removesuffix("_id").replace("_", " ") for name in model.natural_key]
+    return " and ".join(words)
 
 
 def constraint_name(error: DBAPIError) -> str | None:

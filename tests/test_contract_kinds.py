@@ -130,6 +130,7 @@ async def test_strangers_get_the_answer_of_a_random_id(lms: Lms, school: School,
     random = sample.path.replace(id_of(sample), str(uuid4()))
     for method, suffix, body in (
         ("GET", "", None), ("PATCH", "", sample.change), ("DELETE", "", None), ("POST", "/restore", None),
+        ("PATCH", "", {"no_such_field": 1}), ("POST", "/restore", {"no_such_field": 1}),
     ):  # fmt: skip
         if kind == "users.grant" and method in ("GET", "PATCH"):
             continue

@@ -46,6 +46,23 @@ CASES = {
         "@hookimpl\ndef lms_cascades(): return [Cascade(child=Thing, column='thing_id', parent='no.thing')]",
         ["no.thing", "`requires`"],
     ),
+    "guard on a parameter that is not there": (
+        "router = Router()\n@router.get('/{thing_id}', dependencies=[requires('planted.look', on='thing', path='id')])\n"
+        "async def look(thing_id: UUID): return {}\n"
+        "class Thing(Table, table=True):\n    __tablename__ = 'planted_thing'\n"
+        "@hookimpl\ndef lms_models(): return [Thing]\n"
+        "@hookimpl\ndef lms_permissions(): return [Permission('planted.look', 'Look')]\n"
+        "@hookimpl\ndef lms_routes(): return [router]",
+        ["'id'", "thing_id"],
+    ),
+    "hook that returns nothing": ("@hookimpl\ndef lms_routes(): Router()", ["lms_routes", "returns nothing"]),
+    "cascade of a table that is not declared": (
+        "class Thing(Table, table=True):\n    __tablename__ = 'planted_thing'\n"
+        "class Part(Table, table=True):\n    __tablename__ = 'planted_part'\n    thing_id: UUID\n"
+        "@hookimpl\ndef lms_models(): return [Thing]\n"
+        "@hookimpl\ndef lms_cascades(): return [Cascade(child=Part, column='thing_id', parent='planted.thing')]",
+        ["Part", "lms_models"],
+    ),
     "no PluginInfo": ("del plugin", ["PluginInfo('planted', ...)"]),
 }
 
@@ -116,6 +133,8 @@ def test_what_is_not_enabled_is_never_imported(tmp_path: Path) -> None:
         ({"LMS_DEBUG": "true"}, "LMS_DEBUG"),
         ({"LMS_CORS_ORIGINS": "*"}, "LMS_CORS_ORIGINS"),
         ({"LMS_DATABASE_POOL": "many"}, "LMS_DATABASE_POOL"),
+        ({"LMS_DATABASE_URL": "mysql://x/y"}, "LMS_DATABASE_URL"),
+        ({"LMS_REDIS_URL": "http://x"}, "LMS_REDIS_URL"),
     ],
 )
 def test_production_refuses_what_is_unsafe(tmp_path: Path, changes: dict[str, str], expected: str) -> None:

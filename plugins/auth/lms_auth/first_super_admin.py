@@ -28,7 +28,7 @@ async def ensure_super_admin(context: Context, demo: bool) -> list[str]:
     email, password = configured()
     async with context.unit_of_work() as uow:
         if await uow.use(UserDirectory).has_super_admin(uow):
-            return [f"Super admin: {email}"]
+            return [there_already(email, password)]
     if not ADDRESS.fullmatch(email):
         raise StartRefused("LMS_ADMIN_EMAIL is not an e-mail address; set it to one such as ada@example.org.")
     shown = "the password of LMS_ADMIN_PASSWORD"
@@ -43,13 +43,19 @@ async def ensure_super_admin(context: Context, demo: bool) -> list[str]:
         )
         directory = uow.use(UserDirectory)
         if await directory.has_super_admin(uow):
-            return [f"Super admin: {email}"]
+            return [there_already(email, password)]
         person = await directory.find_by_email(uow, email)
         if person is not None and not person.is_active:
             raise StartRefused(f"LMS_ADMIN_EMAIL names the disabled user {email}; set it to another address.")
         user_id = await directory.create_super_admin(uow, email, "Super admin")
         await replace_password(uow, user_id, password_hash)
     return [f"First super admin: {email} / {shown}"]
+
+
+def there_already(email: str, password: str | None) -> str:
+    """The line for a later start."""
+    unused = "" if password is None else " (LMS_ADMIN_PASSWORD is not used: there is a super admin already)"
+    return f"Super admin: {email}{unused}"
 
 
 def refuse_unusable(context: Context, email: str, password: str) -> None:

@@ -39,7 +39,9 @@ async def test_the_environment_decides(empty: Context, monkeypatch: pytest.Monke
     assert await ensure_super_admin(empty, True) == [
         "First super admin: Ada@Example.org / the password of LMS_ADMIN_PASSWORD"
     ]
-    assert await ensure_super_admin(empty, True) == ["Super admin: Ada@Example.org"]
+    assert await ensure_super_admin(empty, True) == [
+        "Super admin: Ada@Example.org (LMS_ADMIN_PASSWORD is not used: there is a super admin already)"
+    ]
 
 
 async def test_two_at_once_make_one(empty: Context) -> None:

@@ -34,6 +34,7 @@ from lms_courses.schemas import (
 router = Router()
 MAY_EDIT = requires("courses.edit", on="course", path="course_id")
 MAY_READ = requires("courses.read", on="course", path="course_id")
+MAY_EDIT_SECTIONS = requires("courses.edit_sections", on="course", path="course_id")
 MAY_EDIT_CONTENT = requires("courses.edit_content", on="course", path="course_id")
 
 
@@ -97,7 +98,7 @@ async def delete(uow: Uow, course_id: UUID, if_match: IfMatch = None) -> Respons
     status_code=202,
     response_model=DeletionRead,
     responses=RESTORE_ANSWERS,
-    dependencies=[reads("courses.delete")],
+    dependencies=[reads("courses.delete", on="course", path="course_id")],
 )
 async def restore_course(
     uow: Uow, course_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
@@ -126,7 +127,7 @@ async def get_section(uow: Uow, course_id: UUID, section_id: UUID) -> Response:
     return await sections.SECTION_POINT.get(uow, section_id, course_id=course_id)
 
 
-@router.patch("/{course_id}/sections/{section_id}", response_model=SectionRead, dependencies=[MAY_EDIT_CONTENT])
+@router.patch("/{course_id}/sections/{section_id}", response_model=SectionRead, dependencies=[MAY_EDIT_SECTIONS])
 async def update_section(
     uow: Uow, course_id: UUID, section_id: UUID, data: SectionUpdate, if_match: IfMatch = None
 ) -> Response:

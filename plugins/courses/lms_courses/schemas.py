@@ -4,13 +4,13 @@ from datetime import date, datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StringConstraints, model_validator
 
 from lms_core.sdk import Description, Field, Input, Name
 
 State = Literal["draft", "published", "archived"]
 Code = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-Capacity = Annotated[int, Field(ge=0, le=1_000_000)]
+Capacity = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
 
 
 class CourseCreate(Input):
@@ -33,7 +33,7 @@ class CourseCreate(Input):
     title: Name
     description: Description = ""
     capacity: Capacity | None = Field(default=None, description="Seats for students; without it, as many as come")
-    waitlist: bool = False
+    waitlist: StrictBool = False
     starts_on: date | None = None
     ends_on: date | None = None
 
@@ -56,7 +56,7 @@ class CourseUpdate(Input):
     description: Description | None = None
     state: State | None = None
     capacity: Capacity | None = None
-    waitlist: bool | None = None
+    waitlist: StrictBool | None = None
     starts_on: date | None = None
     ends_on: date | None = None
 

@@ -123,3 +123,28 @@ async def test_an_invalid_body_for_what_nobody_may_know_is_404(lms: Lms, school:
         (school.principal, f"/courses/{school.course['id']}", 422),
     ):
         assert (await caller.patch(path, {"capacity": "many"})).status_code == status
+
+
+async def test_a_cursor_of_my_courses_outlives_a_new_one(school: School) -> None:
+    for number in range(3):
+        body = {"institution_id": school.institution["id"], "code": f"M{number}", "title": "Mine"}
+        await school.teacher.create("/courses", body)
+    page = (await school.teacher.get("/courses?mine=true&limit=2")).json()
+    await school.teacher.create("/courses", {"institution_id": school.institution["id"], "code": "N", "title": "New"})
+    rest = await school.teacher.get("/courses", params={"mine": "true", "limit": 2, "cursor": page["next_cursor"]})
+    assert rest.status_code == 200
+    assert [item["code"] for item in page["items"] + rest.json()["items"]] == ["M2", "M1", "M0", school.course["code"]]
+
+
+async def test_assistants_change_sections_and_make_none(lms: Lms, school: School) -> None:
+    assistant = await lms.make_user("student", school.institution["id"])
+    await lms.enroll(school.course["id"], assistant, "assistant")
+    path = f"/courses/{school.course['id']}/sections"
+    section = await school.teacher.create(path, {"name": "Monday"})
+    assert (await assistant.patch(f"{path}/{section['id']}", {"name": "Tuesday"})).status_code == 200
+    assert (await assistant.post(path, {"name": "Friday"})).status_code == 403
+    assert (await assistant.delete(f"{path}/{section['id']}")).status_code == 403
+
+
+async def test_a_section_list_of_a_course_that_is_not_there_is_404(lms: Lms) -> None:
+    assert (await (await lms.admin()).get(f"/courses/{uuid4()}/sections")).status_code == 404

@@ -71,14 +71,21 @@ async def get(uow: Uow, enrollment_id: UUID) -> Response:
     return await service.ENROLLMENT_POINT.get(uow, enrollment_id)
 
 
-@router.patch("/{enrollment_id}", response_model=EnrollmentRead, dependencies=[reads("enrollments.read")])
+@router.patch(
+    "/{enrollment_id}",
+    response_model=EnrollmentRead,
+    dependencies=[reads("enrollments.read", on="enrollment", path="enrollment_id")],
+)
 async def update(uow: Uow, enrollment_id: UUID, data: EnrollmentUpdate, if_match: IfMatch = None) -> Response:
     """Complete, drop, or change the section; students may drop their own."""
     return await service.update(uow, enrollment_id, data, if_match)
 
 
 @router.delete(
-    "/{enrollment_id}", status_code=202, response_model=DeletionRead, dependencies=[reads("enrollments.read")]
+    "/{enrollment_id}",
+    status_code=202,
+    response_model=DeletionRead,
+    dependencies=[reads("enrollments.read", on="enrollment", path="enrollment_id")],
 )
 async def delete(uow: Uow, enrollment_id: UUID, if_match: IfMatch = None) -> Response:
     """Delete an enrollment; it can be restored while there is a seat."""
@@ -91,7 +98,7 @@ async def delete(uow: Uow, enrollment_id: UUID, if_match: IfMatch = None) -> Res
     status_code=202,
     response_model=DeletionRead,
     responses=RESTORE_ANSWERS,
-    dependencies=[reads("enrollments.delete")],
+    dependencies=[reads("enrollments.delete", on="enrollment", path="enrollment_id")],
 )
 async def restore_enrollment(
     uow: Uow, enrollment_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False

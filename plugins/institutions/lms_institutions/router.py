@@ -71,7 +71,7 @@ async def delete(uow: Uow, institution_id: UUID, if_match: IfMatch = None) -> Re
     status_code=202,
     response_model=DeletionRead,
     responses=RESTORE_ANSWERS,
-    dependencies=[reads("institutions.edit")],
+    dependencies=[reads("institutions.edit", on="institution", path="institution_id")],
 )
 async def restore_institution(
     uow: Uow, institution_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False

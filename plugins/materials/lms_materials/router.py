@@ -86,7 +86,7 @@ async def delete(uow: Uow, material_id: UUID, if_match: IfMatch = None) -> Respo
     status_code=202,
     response_model=DeletionRead,
     responses=RESTORE_ANSWERS,
-    dependencies=[reads("materials.delete")],
+    dependencies=[reads("materials.delete", on="material", path="material_id")],
 )
 async def restore_material(
     uow: Uow, material_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, StrictInt, StringConstraints, model_validator
 
 from lms_core.sdk import Field, Input, Name
 
@@ -21,7 +21,7 @@ def fits_in_body(text: str) -> str:
 
 Body = Annotated[str, AfterValidator(fits_in_body), Field(description="Markdown, at most 256 KiB in UTF-8")]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", max_length=2_000)]
-Position = Annotated[int, Field(ge=0, le=1_000_000)]
+Position = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
 
 
 class MaterialCreate(Input):

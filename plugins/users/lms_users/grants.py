@@ -70,6 +70,7 @@ async def grant(uow: UnitOfWork, user_id: UUID, data: RoleGrant) -> Grant:
     if data.institution_id is not None:
         await uow.hold(INSTITUTION, data.institution_id)
     await uow.hold(USER, user_id)
+    await clear_expired(uow, user_id, data)
     given = Grant(user_id=user_id, granted_by=uow.access.actor_id, **data.model_dump())
     await uow.add(given)
     uow.emit(
@@ -83,6 +84,19 @@ async def grant(uow: UnitOfWork, user_id: UUID, data: RoleGrant) -> Grant:
     )
     uow.announce(f"user:{user_id}")
     return given
+
+
+async def clear_expired(uow: UnitOfWork, user_id: UUID, data: RoleGrant) -> None:
+    """A role whose time is over makes room for the same one."""
+    expired = select(Grant.id).where(
+        Grant.user_id == user_id,
+        Grant.role == data.role,
+        col(Grant.institution_id).is_not_distinct_from(data.institution_id),
+        ~col(Grant.is_deleted),
+        col(Grant.expires_at) <= func.now(),
+    )
+    for id in (await uow.session.execute(expired)).scalars().all():
+        await delete(uow, Grant, id)
 
 
 async def give(uow: UnitOfWork, user_id: UUID, data: RoleGrant) -> Response:
@@ -105,10 +119,17 @@ async def take(uow: UnitOfWork, user_id: UUID, grant_id: UUID, if_match: str | N
     return await delete(uow, Grant, grant_id, if_match)
 
 
+async def refuse_unless_of_user(uow: UnitOfWork, user_id: UUID, grant_id: UUID) -> None:
+    """404 for a grant, dead or alive, of somebody else."""
+    found = select(Grant.id).where(Grant.id == grant_id, Grant.user_id == user_id)
+    if (await uow.session.execute(found)).first() is None:
+        raise NotFound("users.grant", grant_id)
+
+
 async def refuse_last_super_admin(uow: UnitOfWork, without: UUID) -> None:
     """409 when nobody but this user could still administer the system; two such changes wait for each other."""
     held = (
-        select(Grant.user_id)
+        select(Grant.user_id, Grant.expires_at)
         .where(
             Grant.role == SUPER_ADMIN,
             ~col(Grant.is_deleted),
@@ -117,11 +138,13 @@ async def refuse_last_super_admin(uow: UnitOfWork, without: UUID) -> None:
         .order_by(col(Grant.id))
         .with_for_update()
     )
-    holders = set((await uow.session.execute(held)).scalars())
-    if without not in holders:
+    rows = (await uow.session.execute(held)).all()
+    if without not in {user_id for user_id, _ in rows}:
         return
+    # Who holds the role only for a time does not count: when it ends, nobody would be left.
+    lasting = {user_id for user_id, expires_at in rows if expires_at is None}
     others = select(User.id).where(
-        col(User.id).in_(holders - {without}), col(User.is_active).is_(True), ~col(User.is_deleted)
+        col(User.id).in_(lasting - {without}), col(User.is_active).is_(True), ~col(User.is_deleted)
     )
     if (await uow.session.execute(others.limit(1))).first() is None:
         raise StateConflict("last_super_admin", "This is the last super admin; name another one first.")

@@ -58,7 +58,7 @@ async def get(uow: Uow, user_id: UUID) -> Response:
     return await service.USER_POINT.get(uow, user_id)
 
 
-@router.patch("/{user_id}", response_model=UserRead, dependencies=[reads("users.read")])
+@router.patch("/{user_id}", response_model=UserRead, dependencies=[reads("users.read", on="user", path="user_id")])
 async def update(uow: Uow, user_id: UUID, data: UserUpdate, if_match: IfMatch = None) -> Response:
     """Change a user below you, or your own name."""
     return await service.update(uow, user_id, data, if_match)
@@ -81,7 +81,7 @@ async def delete(uow: Uow, user_id: UUID, if_match: IfMatch = None) -> Response:
     status_code=202,
     response_model=DeletionRead,
     responses=RESTORE_ANSWERS,
-    dependencies=[reads("users.delete")],
+    dependencies=[reads("users.delete", on="user", path="user_id")],
 )
 async def restore_user(
     uow: Uow, user_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
@@ -114,11 +114,12 @@ async def take_role(uow: Uow, user_id: UUID, grant_id: UUID, if_match: IfMatch =
     status_code=202,
     response_model=DeletionRead,
     responses=RESTORE_ANSWERS,
-    dependencies=[reads("users.grant")],
+    dependencies=[reads("users.grant", on="grant", path="grant_id")],
 )
 async def restore_role(
     uow: Uow, user_id: UUID, grant_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
 ) -> Response:
     """Give back a role that was taken away."""
     await service.not_found_unless_known(uow, user_id)
+    await grants.refuse_unless_of_user(uow, user_id, grant_id)
     return await restore(uow, Grant, grant_id, request, dry_run)

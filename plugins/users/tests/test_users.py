@@ -140,3 +140,41 @@ async def test_a_principal_gives_a_role_with_a_new_user(school: School) -> None:
     role = {"role": "student", "institution_id": school.institution["id"]}
     user = await school.principal.create("/users", person(roles=[role]))
     assert (await school.principal.get(f"/users/{user['id']}")).status_code == 200
+
+
+async def test_a_super_admin_for_a_time_does_not_replace_the_last_one(lms: Lms) -> None:
+    admin, other = await lms.admin(), await lms.make_user()
+    body = {"role": "super_admin", "expires_at": "2100-01-01T00:00:00Z"}
+    given = await admin.create(f"/users/{other.id}/roles", body)
+    role = (await admin.items(f"/users/{admin.id}/roles"))[0]
+    refused = await other.delete(f"/users/{admin.id}/roles/{role['id']}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "last_super_admin")
+    assert (await admin.delete(f"/users/{other.id}/roles/{given['id']}")).status_code == 202
+
+
+async def test_an_expired_role_can_be_given_again(lms: Lms, school: School) -> None:
+    admin, user = await lms.admin(), await lms.make_user()
+    body = {"role": "teacher", "institution_id": school.institution["id"]}
+    await admin.create(f"/users/{user.id}/roles", {**body, "expires_at": "2020-01-01T00:00:00Z"})
+    await admin.create(f"/users/{user.id}/roles", body)
+    assert (await admin.post(f"/users/{user.id}/roles", body)).status_code == 409
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+23:00", 1893456000, "1893456000", "2030-01-01T00:00:00", "soon"],
+)
+async def test_what_is_no_moment_is_422(lms: Lms, school: School, moment: object) -> None:
+    body = {"role": "teacher", "institution_id": school.institution["id"], "expires_at": moment}
+    answer = await (await lms.admin()).post(f"/users/{school.student.id}/roles", body)
+    assert answer.status_code == 422, answer.text
+
+
+async def test_a_role_is_restored_only_at_its_own_user(lms: Lms, school: School) -> None:
+    admin = await lms.admin()
+    grant = (await admin.items(f"/users/{school.student.id}/roles"))[0]
+    await admin.delete(f"/users/{school.student.id}/roles/{grant['id']}")
+    wrong = await admin.post(f"/users/{school.teacher.id}/roles/{grant['id']}/restore")
+    assert (wrong.status_code, wrong.json()["code"]) == (404, "grant_not_found")
+    assert (await admin.post(f"/users/{school.student.id}/roles/{grant['id']}/restore")).status_code == 202
+    await lms.work_off()
