@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -23,12 +24,14 @@ from lms_core.delivery import deliver
 from lms_core.lifespan import running
 from lms_core.logs import configure_logs
 from lms_core.platform import Platform, load_platform
-from lms_core.uow import Context
+from lms_core.uow import Context, is_away
 
 TASK = "lms.deliver"
 QUEUE = "lms"
 SOCKET_TIMEOUT_SECONDS = 5.0
 TIME_LIMIT_SECONDS = 1_800
+AWAY_SECONDS = 60.0
+AWAY_PAUSE_SECONDS = 0.3
 PR_SET_PDEATHSIG = 1
 
 
@@ -93,7 +96,7 @@ class Process:
             self.lifespan = running(self.context)
             self.loop.run_until_complete(self.lifespan.__aenter__())
         assert self.context is not None
-        self.loop.run_until_complete(deliver(self.context, delivery_id))
+        self.loop.run_until_complete(deliver_when_there(self.context, delivery_id))
 
     def close(self) -> None:
         """Give the connections back."""
@@ -101,6 +104,22 @@ class Process:
             self.loop.run_until_complete(self.lifespan.__aexit__(None, None, None))
             self.loop.close()
             self.loop = None
+
+
+async def deliver_when_there(context: Context, delivery_id: UUID) -> None:
+    """Do one delivery as soon as the database answers.
+
+    Between tasks nobody notices that pooled connections have died, so the first try after an outage may find only that.
+    """
+    deadline = time.monotonic() + AWAY_SECONDS
+    while True:
+        try:
+            await deliver(context, delivery_id)
+            return
+        except Exception as error:
+            if not is_away(error) or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(AWAY_PAUSE_SECONDS)
 
 
 def die_with_parent(**_: Any) -> None:

@@ -116,7 +116,7 @@ async def delete(uow: Uow, file_id: UUID, if_match: IfMatch = None) -> Response:
     status_code=202,
     response_model=DeletionRead,
     responses=RESTORE_ANSWERS,
-    dependencies=[READS],
+    dependencies=[reads("files.read", on="file", path="file_id")],
 )
 async def restore_file(
     uow: Uow, file_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
