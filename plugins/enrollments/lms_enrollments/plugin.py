@@ -30,7 +30,9 @@ from lms_enrollments.models import Enrollment
 from lms_enrollments.router import router
 from lms_enrollments.service import ActiveRoster
 
-plugin = PluginInfo("enrollments", "Who takes part in which course, and as what", requires=("courses", "users"))
+plugin = PluginInfo(
+    "enrollments", "Who takes part in which course, and as what", requires=("courses", "institutions", "users")
+)
 
 ROLES: Select[*tuple[Any, ...]] = select(
     col(Enrollment.user_id).label("actor_id"),
