@@ -42,7 +42,7 @@ ROLES: Select[*tuple[Any, ...]] = select(
     cast(null(), DateTime(timezone=True)).label("expires_at"),
 ).where(col(Enrollment.state) == "active")
 TAKING_PART = ROLES.where(~col(Enrollment.is_deleted))
-TAKEN = ROLES.add_columns(col(Enrollment.deletion_id)).where(col(Enrollment.is_deleted).is_(True))
+TAKEN = ROLES.add_columns(col(Enrollment.deletion_id)).where(col(Enrollment.is_deleted))
 
 
 @hookimpl

@@ -37,7 +37,7 @@ ROLES: Select[*tuple[Any, ...]] = select(
     col(Grant.expires_at).label("expires_at"),
 ).where(or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()))
 GRANTED = ROLES.where(~col(Grant.is_deleted))
-TAKEN = ROLES.add_columns(col(Grant.deletion_id)).where(col(Grant.is_deleted).is_(True))
+TAKEN = ROLES.add_columns(col(Grant.deletion_id)).where(col(Grant.is_deleted))
 
 
 @hookimpl
