@@ -8,7 +8,6 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
@@ -134,8 +133,3 @@ def unusable(loc: list[str | int], kind: str, message: str) -> Problem:
         f"{message} Correct it and send it again.",
         errors=[{"loc": loc, "msg": message, "type": kind}],
     )
-
-
-def to_json(value: Any) -> bytes:
-    """Compact JSON of plain values, UUIDs and times."""
-    return msgspec.json.encode(value)
