@@ -91,12 +91,14 @@ class Table(Record):
 
     `label_column` is what the recycle bin shows. `natural_key` names the columns that no two live rows share;
     `natural_key_condition` narrows that to some rows. `restore_permission` defaults to `<plugin>.restore`.
+    `secret_columns` are those whose values the audit trail never shows.
     """
 
     label_column: ClassVar[str] = "id"
     natural_key: ClassVar[tuple[str, ...]] = ()
     natural_key_condition: ClassVar[str | None] = None
     restore_permission: ClassVar[str | None] = None
+    secret_columns: ClassVar[tuple[str, ...]] = ()
 
     is_deleted: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     deletion_id: uuid.UUID | None = Field(default=None)

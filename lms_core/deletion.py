@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, col
 
+from lms_core.audit import DELETED, RESTORED
 from lms_core.db import Record, Table
 from lms_core.errors import Forbidden, NotFound, StateConflict
 from lms_core.inputs import Input
@@ -141,6 +142,7 @@ async def delete(uow: UnitOfWork, model: type[Table], id: UUID, if_match: str | 
     deletion.counts = {kind.name: len(taken)}
     await react_to_delete(uow, kind, taken)
     uow.emit(Deleted(deletion_id=deletion.id, kind=kind.name, id=id))
+    uow.record(DELETED, kind.name, id)
     if feeds_roles(uow, kind):
         uow.announce("all")
     return await deletion_answer(uow, deletion)
@@ -237,6 +239,7 @@ async def restore(
         )
     deletion.state, deletion.on_conflict = "restoring", on_conflict
     uow.emit(RestoreRequested(deletion_id=deletion.id, kind=kind.name, id=id))
+    uow.record(RESTORED, kind.name, id)
     return await deletion_answer(uow, deletion)
 
 

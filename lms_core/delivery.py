@@ -135,7 +135,7 @@ async def run_handler(context: Context, handler: Handler, delivery_id: UUID, eve
             return False
         stored = (await uow.session.execute(EVENT, {"id": event_id})).mappings().one()
         event = handler.event.model_validate(stored["payload"])
-        uow.request_id = stored["request_id"]
+        uow.request_id, uow.caused_by = stored["request_id"], stored["actor_id"]
         if handler.transactional:
             with structlog.contextvars.bound_contextvars(request_id=uow.request_id, handler=handler.name):
                 await handler.function(uow, event)

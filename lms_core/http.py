@@ -19,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 import lms_core
+from lms_core.audit_routes import router as audit_router
 from lms_core.edge import Edge
 from lms_core.errors import Problem, ProblemRead, StateConflict, Unavailable, problem_body
 from lms_core.lifespan import running
@@ -70,7 +71,7 @@ def create_app(platform: Platform) -> ASGIApp:
     )
     app.state.context = context
     app.state.rate_limit = rate_limit_of(settings)
-    for router in (operations_router(), recycle_bin_router()):
+    for router in (operations_router(), recycle_bin_router(), audit_router()):
         mount(app, router, "", "core")
     for plugin in platform.plugins:
         for router in plugin.routers:

@@ -81,19 +81,27 @@ STORE = text(
     ), delivery AS (
         INSERT INTO core_delivery (id, event_id, handler)
         SELECT * FROM unnest(:delivery_ids, :delivered_ids, :handlers)
+    ), audit AS (
+        INSERT INTO core_audit_entry (id, action, kind, object_id, changes, actor_id, address, request_id)
+        SELECT id, action, kind, object_id, changes::jsonb, :audit_actor_id, :address, :request_id
+        FROM unnest(:audit_ids, :audit_actions, :audit_kinds, :audit_objects, :audit_changes)
+            AS given (id, action, kind, object_id, changes)
     )
     SELECT pg_notify(channel, message) FROM unnest(:channels, :messages) AS given (channel, message)
     """
 ).bindparams(
     bindparam("actor_id", type_=Uuid()),
+    bindparam("audit_actor_id", type_=Uuid()),
+    bindparam("address", type_=String()),
     bindparam("request_id", type_=String()),
-    *(_values(name, Uuid()) for name in ("event_ids", "delivery_ids", "delivered_ids")),
+    *(_values(name, Uuid()) for name in ("event_ids", "delivery_ids", "delivered_ids", "audit_ids", "audit_objects")),
     *(_values(name, String()) for name in ("names", "payloads", "handlers", "channels", "messages")),
+    *(_values(name, String()) for name in ("audit_actions", "audit_kinds", "audit_changes")),
 )
 
 
 async def store_events(uow: UnitOfWork) -> None:
-    """Write the unit of work's events, their deliveries and its announcements: one statement for all of them."""
+    """Write the unit of work's events, their deliveries, its audit trail and its announcements, in one statement."""
     handlers_of = uow.context.platform.handlers_of
     events = [(new_id(), event) for event in uow.events]
     deliveries = [
@@ -102,10 +110,12 @@ async def store_events(uow: UnitOfWork) -> None:
     notices = [("lms_access", topic) for topic in dict.fromkeys(uow.announcements)]
     if deliveries:
         notices.append((CHANNEL, ""))
-    await uow.session.flush()
     await uow.session.execute(
         STORE,
         {
+            **uow.trail.values(),
+            "audit_actor_id": uow.access.actor_id or uow.caused_by,
+            "address": uow.address,
             "actor_id": uow.access.actor_id,
             "request_id": uow.request_id,
             "event_ids": [id for id, _ in events],

@@ -237,11 +237,13 @@ def refuse_mistyped_hooks(registry: pluggy.PluginManager, name: str) -> None:
 
 
 def collect_core(platform: Platform) -> None:
-    """What the core itself brings: its handlers and schedules."""
+    """What the core itself brings: its handlers, schedules and permissions."""
+    from lms_core.audit_routes import READ_AUDIT
     from lms_core.core_work import CORE_HANDLERS, CORE_SCHEDULES
 
     for handler in CORE_HANDLERS:
         add_handler(platform, "core", handler)
+    platform.rules.permissions[READ_AUDIT.name] = READ_AUDIT
     for schedule in CORE_SCHEDULES:
         platform.schedules[schedule.name] = schedule
 

@@ -158,7 +158,8 @@ class GuardedRoute(APIRoute):
     ) -> Response:
         """Run the endpoint in a unit of work; again, when the database asks for it."""
         for attempt in range(TRIES):
-            uow = UnitOfWork(context, access, request.scope.get("lms_request_id"))
+            address = None if request.client is None else request.client.host
+            uow = UnitOfWork(context, access, request.scope.get("lms_request_id"), address)
             request.scope["lms_uow"] = uow
             try:
                 return await run_once(request, uow, inner)

@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import select
 
 from lms_core.access_cache import AccessCache
+from lms_core.audit import SESSION_KEY, Trail
 from lms_core.config import Settings
 from lms_core.db import Database, Table, natural_key_index
 from lms_core.errors import Forbidden, NotFound, StateConflict, Unavailable
@@ -101,8 +102,12 @@ class UnitOfWork:
     `session`.
     """
 
-    def __init__(self, context: Context, access: Access, request_id: str | None = None) -> None:
-        self.context, self.access, self.request_id = context, access, request_id
+    def __init__(
+        self, context: Context, access: Access, request_id: str | None = None, address: str | None = None
+    ) -> None:
+        self.context, self.access, self.request_id, self.address = context, access, request_id, address
+        self.caused_by: UUID | None = None
+        self.trail = Trail()
         self.events: list[Event] = []
         self.announcements: list[str] = []
         self.opened: AsyncSession | None = None
@@ -119,6 +124,7 @@ class UnitOfWork:
         """The session, for writes and for reads that must see them."""
         if self.opened is None:
             self.opened = self.context.database.session()
+            self.opened.sync_session.info[SESSION_KEY] = self.trail
         return self.opened
 
     @property
@@ -145,6 +151,13 @@ class UnitOfWork:
     def announce(self, topic: str) -> None:
         """Tell every process to forget what it cached of `user:<id>`, `session:<id>` or `all`, at commit."""
         self.announcements.append(topic)
+
+    def record(self, action: str, kind: str, id: UUID, changes: dict[str, dict[str, Any]] | None = None) -> None:
+        """Add to the audit trail what no session sees: a statement of one's own, a thing that is no change of a row.
+
+        Rows of kinds that the session inserts or changes are recorded by themselves.
+        """
+        self.trail.note(action, kind, id, changes)
 
     # Permissions
 
@@ -274,14 +287,17 @@ class UnitOfWork:
     # The end
 
     async def commit(self) -> None:
-        """Store events, announce changes, commit. Called by the core."""
-        if self.events or self.announcements:
+        """Store events and the audit trail, announce changes, commit. Called by the core."""
+        if self.opened is not None:
+            await self.opened.flush()
+        if self.events or self.announcements or self.trail.entries:
             await store_events(self)
         if self.opened is not None:
             await self.opened.commit()
         for topic in self.announcements:
             self.context.access_cache.forget(topic)
         self.events, self.announcements = [], []
+        self.trail.entries.clear()
 
     async def close(self) -> None:
         """Roll back what was not committed and give the connection back."""

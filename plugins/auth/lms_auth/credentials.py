@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from lms_users.contracts import Passwords, Person, UserDirectory
+from lms_users.contracts import USER, Passwords, Person, UserDirectory
 from sqlalchemy import Uuid, bindparam, func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
@@ -68,6 +68,7 @@ async def replace_password(
         .values(id=new_id(), user_id=user_id, **values)
         .on_conflict_do_update(index_elements=[col(Credential.user_id)], set_=values)
     )
+    uow.record("password_changed", USER, user_id)
     await sessions.end_all(uow, user_id, "password", keep=keep_session)
     ended = (
         update(PasswordReset)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from fastapi import Request, Response
-from lms_users.contracts import UserDirectory
+from lms_users.contracts import USER, UserDirectory
 from sqlalchemy import func, select, update
 from sqlmodel import col
 
@@ -119,6 +119,7 @@ async def answer_lost_race(uow: UnitOfWork, presented: refresh_tokens.Presented)
     elif presented.counter == found.counter - 1 and found.within_grace:
         return UUID(str(found.user_id))
     elif await sessions.end(uow, presented.session_id, "reuse"):
+        uow.record("refresh_token_reused", USER, found.user_id)
         uow.emit(RefreshTokenReused(session_id=presented.session_id, user_id=found.user_id))
     raise not_valid().keeping_writes()
 

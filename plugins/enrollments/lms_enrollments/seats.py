@@ -19,6 +19,8 @@ from lms_enrollments.models import Enrollment
 
 STUDENT = "student"
 ANNOUNCED_ONE_BY_ONE = 100
+RECORDED = ("course_id", "user_id", "role", "state", "section_id")
+"""What the audit trail keeps of an enrollment that came to be by a statement of this module."""
 COURSES = table("courses_course", column("id"), column("capacity"), column("is_deleted"))
 _active = func.count().filter(col(Enrollment.state) == "active")
 _waiting = func.count().filter(col(Enrollment.state) == "waitlisted")
@@ -94,6 +96,9 @@ async def place(
     }
     if rows:
         await uow.session.execute(insert(Enrollment), list(rows.values()))
+        for row in rows.values():
+            given = {name: {"before": None, "after": row[name]} for name in RECORDED if row[name] is not None}
+            uow.record("created", ENROLLMENT, row["id"], given)
     for user_id, row in rows.items():
         kind = EnrollmentActivated if user_id in seated else EnrollmentWaitlisted
         uow.emit(kind(enrollment_id=row["id"], course_id=course.id, user_id=user_id, role=role))
@@ -160,6 +165,7 @@ async def promote(uow: UnitOfWork, course: CourseSummary) -> None:
     )
     rows = promoted.all()
     for id, user_id in rows:
+        uow.record("changed", ENROLLMENT, id, {"state": {"before": "waitlisted", "after": "active"}})
         uow.emit(EnrollmentActivated(enrollment_id=id, course_id=course.id, user_id=user_id, role=STUDENT))
     announce(uow, [user_id for _, user_id in rows])
 
@@ -277,6 +283,7 @@ async def let_wait(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID] |
             .where(col(Enrollment.id) == id)
             .values(state="waitlisted", waiting_number=number, version=Enrollment.version + 1, updated_at=func.now())
         )
+        uow.record("changed", ENROLLMENT, id, {"state": {"before": "active", "after": "waitlisted"}})
 
 
 async def balance_restored(uow: UnitOfWork, event: Restored) -> None:
