@@ -51,18 +51,23 @@ class AccessCache:
         while len(self.entries) >= CACHED_TOKENS:
             self.drop(next(iter(self.entries)))
         self.entries[token] = entry
-        for topic in self.topics(entry.identity):
+        for topic in self.topics(entry):
             self.tokens.setdefault(topic, set()).add(token)
 
-    def topics(self, identity: Identity) -> list[str]:
-        """The announcements that concern an identity."""
-        return [f"user:{identity.user_id}", f"session:{identity.session_id}"]
+    def topics(self, entry: CachedAccess) -> set[str]:
+        """The announcements that concern an identity: about itself, and about the people whose things it may read."""
+        identity = entry.identity
+        return {
+            f"user:{identity.user_id}",
+            f"session:{identity.session_id}",
+            *(f"user:{held.object_id}" for held in entry.access.roles if held.at_person),
+        }
 
     def drop(self, token: str) -> None:
         """Forget one token."""
         entry = self.entries.pop(token, None)
         if entry is not None:
-            for topic in self.topics(entry.identity):
+            for topic in self.topics(entry):
                 tokens = self.tokens.get(topic, set())
                 tokens.discard(token)
                 if not tokens:

@@ -17,10 +17,12 @@ from sqlalchemy import (
     ColumnElement,
     Exists,
     Select,
+    String,
     Uuid,
     and_,
     any_,
     bindparam,
+    cast,
     column,
     exists,
     extract,
@@ -28,6 +30,7 @@ from sqlalchemy import (
     func,
     inspect,
     literal,
+    null,
     or_,
     select,
     table,
@@ -56,6 +59,12 @@ def without(ids: dict[str, list[UUID]], kind: str) -> dict[str, list[UUID]]:
 def bound_ids(name: str) -> Any:
     """A bound list of ids."""
     return any_(bindparam(name, type_=ARRAY(Uuid())))
+
+
+def permissions_column(held: Any) -> Any:
+    """What a source says that its roles give; NULL from one that says nothing."""
+    array = ARRAY(String())
+    return held.c.permissions if "permissions" in held.c else cast(null(), array)
 
 
 def deleted_by_actor(model: type[Table]) -> ColumnElement[bool]:
@@ -106,12 +115,9 @@ class Access:
             return Scope(True, {})
         if self.rules is None or permission not in self.rules.permissions:
             return Scope(False, {})
-        declared = self.rules.permissions[permission]
         ids: dict[str, dict[UUID, None]] = {}
         for held in self.roles:
-            is_membership = held.role in self.rules.memberships.get(held.source, frozenset())
-            sufficient = declared.members if is_membership and held.kind != kind else declared.roles
-            if held.role not in sufficient:
+            if not self.rules.gives(held, permission, kind):
                 continue
             if held.object_id is None:
                 return Scope(True, {})
@@ -124,8 +130,10 @@ class Access:
             return True
         if self.rules is None or permission not in self.rules.permissions:
             return False
-        declared = self.rules.permissions[permission]
-        return any(held.role in declared.roles or held.role in declared.members for held in self.roles)
+        named = self.rules.roles_with(permission)
+        return any(
+            held.role in named if held.permissions is None else permission in held.permissions for held in self.roles
+        )
 
 
 @dataclass
@@ -158,6 +166,26 @@ class Rules:
     def memberships(self) -> dict[str, frozenset[str]]:
         """Which roles of each source are mere memberships."""
         return {source.name: source.memberships for source in self.sources}
+
+    def gives(self, held: HeldRole, permission: str, kind: str | None) -> bool:
+        """Whether a held role gives a declared permission on rows of a kind (None: on people).
+
+        An institution's own role is a bundle of permissions, and as good as a principal's below where it is held.
+        """
+        if held.permissions is not None:
+            return permission in held.permissions
+        declared = self.permissions[permission]
+        is_membership = held.role in self.memberships.get(held.source, frozenset())
+        return held.role in (declared.members if is_membership and held.kind != kind else declared.roles)
+
+    def roles_with(self, permission: str) -> frozenset[str]:
+        """The roles that a permission names in any way."""
+        declared = self.permissions[permission]
+        return frozenset(declared.roles) | frozenset(declared.members)
+
+    def permissions_of(self, role: str) -> frozenset[str]:
+        """All that name a role."""
+        return frozenset(name for name in self.permissions if role in self.roles_with(name))
 
     def reading(self, model: type[Table]) -> list[ReadRule]:
         """How rows of this kind become readable."""
@@ -323,10 +351,11 @@ class Rules:
                     held.c.role,
                     held.c.grant_id,
                     held.c.expires_at,
+                    permissions_column(held).label("permissions"),
                 ).where(held.c.actor_id == ACTOR_ID)
             )
         held_roles = union_all(*selects).cte("held")
-        columns = ("source", "kind", "object_id", "role", "grant_id", "expires_at")
+        columns = ("source", "kind", "object_id", "role", "grant_id", "expires_at", "permissions")
         trees = [
             self.kinds.by_name[name]
             for name in sorted({source.kind for source in self.sources})
@@ -346,7 +375,8 @@ class Rules:
             )
             child = aliased(model)
             parent_column = getattr(child, kind.tree_column().key)
-            below = select(top.c.source, top.c.kind, col(child.id), top.c.role, top.c.grant_id, top.c.expires_at).where(
+            carried = (top.c.role, top.c.grant_id, top.c.expires_at, top.c.permissions)
+            below = select(top.c.source, top.c.kind, col(child.id), *carried).where(
                 parent_column == top.c.object_id,
                 ~col(child.is_deleted),
             )
@@ -366,7 +396,16 @@ class Rules:
             self.held_read = Read(self.held_statement())
         rows = await self.held_read.all(context.database, actor_id=actor_id)
         roles = tuple(
-            HeldRole(row["source"], row["kind"], row["object_id"], row["role"], row["grant_id"], row["expires_at"])
+            HeldRole(
+                row["source"],
+                row["kind"],
+                row["object_id"],
+                row["role"],
+                row["grant_id"],
+                row["expires_at"],
+                None if row["permissions"] is None else frozenset(row["permissions"]),
+                self.kinds.by_name[row["kind"]].stands_for_person,
+            )
             for row in rows
         )
         seconds = min(

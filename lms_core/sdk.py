@@ -18,7 +18,7 @@ from lms_core.hookspecs import hookimpl
 from lms_core.inputs import Description, Input, Instant, Name
 from lms_core.kinds import alive, kind_name, live
 from lms_core.pagination import JsonBytes, Listing, Page, PageParams, Point
-from lms_core.permissions import ACTOR_ID, SUPER_ADMIN, Access, Filter
+from lms_core.permissions import ACTOR_ID, SUPER_ADMIN, Access, Filter, Rules
 from lms_core.routing import IfMatch, Router, Uow, public, reads, requires, signed_in
 from lms_core.types import (
     Authenticator,
@@ -84,6 +84,7 @@ __all__ = [
     "Restored",
     "RoleSource",
     "Router",
+    "Rules",
     "Schedule",
     "Service",
     "Setup",

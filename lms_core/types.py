@@ -53,7 +53,8 @@ class Permission:
 class RoleSource:
     """Where roles come from: a select of `actor_id, object_id, role, grant_id, expires_at`.
 
-    `object_id` is an object of `kind`; NULL means everywhere. The same statement answers which objects an
+    `object_id` is an object of `kind`; NULL means everywhere. A column `permissions` (an array) may say what a role
+    gives; where it is NULL, the permissions' own declarations do. The same statement answers which objects an
     actor holds roles at, and who holds a role at an object. `taken` is the same for the rows that deletes took, with
     their `deletion_id`: it says who may restore a person, whose roles went with them.
     """
@@ -216,3 +217,7 @@ class HeldRole:
     role: str
     grant_id: UUID | None
     expires_at: datetime | None = field(default=None)
+    permissions: frozenset[str] | None = field(default=None)
+    """What a role of an institution's own gives; None for those that permissions name."""
+    at_person: bool = field(default=False)
+    """Whether the object is a person (a guardian's student), whose changes then concern the holder too."""

@@ -45,6 +45,23 @@ async def grant(lms: Lms, school: School) -> Sample:
     return Sample("users.grant", f"{path}/{given['id']}", path, {}, await lms.admin())
 
 
+async def role(lms: Lms, school: School) -> Sample:
+    body = {
+        "institution_id": school.institution["id"],
+        "name": f"registrar_{uuid4().hex[:8]}",
+        "permissions": ["users.read"],
+    }
+    made = await school.principal.create("/users/roles", body)
+    return Sample("users.role", f"/users/roles/{made['id']}", "/users/roles", {"summary": "Renamed"}, school.principal)
+
+
+async def guardianship(lms: Lms, school: School) -> Sample:
+    path = f"/users/{school.student.id}/guardians"
+    body = {"guardian_id": str((await lms.make_user()).id)}
+    made = await (await lms.admin()).create(path, body)
+    return Sample("users.guardianship", f"{path}/{made['id']}", path, {}, await lms.admin())
+
+
 async def course(lms: Lms, school: School) -> Sample:
     made = await lms.make_course(school.institution["id"])
     return Sample("courses.course", f"/courses/{made['id']}", "/courses", {"title": "Renamed"}, school.principal)
@@ -78,7 +95,9 @@ async def file(lms: Lms, school: School) -> Sample:
 SAMPLES: dict[str, Callable[[Lms, School], Awaitable[Sample]]] = {
     "institutions.institution": institution,
     "users.user": user,
+    "users.role": role,
     "users.grant": grant,
+    "users.guardianship": guardianship,
     "courses.course": course,
     "courses.section": section,
     "enrollments.enrollment": enrollment,

@@ -31,9 +31,9 @@ def lms_permissions() -> list[Permission | ReadRule]:
     members = ("student", "teacher")
     staff = ("teacher", "assistant", "principal")
     return [
-        Permission("courses.read", "See a published course", roles=("student", *staff), members=members),
+        Permission("courses.read", "See a published course", roles=("student", "observer", *staff), members=members),
         Permission("courses.read_drafts", "See a course whatever its state", roles=staff),
-        Permission("courses.read_content", "See what is in a published course", roles=("student", *staff)),
+        Permission("courses.read_content", "See what is in a published course", roles=("student", "observer", *staff)),
         Permission("courses.create", "Add a course", roles=("teacher", "principal")),
         Permission("courses.edit", "Change, publish and archive a course", roles=("teacher", "principal")),
         Permission("courses.edit_sections", "Change a section", roles=staff),

@@ -3,8 +3,8 @@
 from typing import Any
 
 from lms_courses.contracts import COURSE, CourseParticipation
-from lms_users.contracts import USER
-from sqlalchemy import DateTime, Select, cast, null, select
+from lms_users.contracts import GUARDIANSHIPS, USER
+from sqlalchemy import DateTime, Select, cast, literal, null, select
 from sqlmodel import col
 
 from lms_core.sdk import (
@@ -42,6 +42,20 @@ ROLES: Select[*tuple[Any, ...]] = select(
     cast(null(), DateTime(timezone=True)).label("expires_at"),
 ).where(col(Enrollment.state) == "active")
 TAKING_PART = ROLES.where(~col(Enrollment.is_deleted))
+# A guardian looks over their student's shoulder wherever that one takes part as a student.
+WATCHING = select(
+    GUARDIANSHIPS.c.guardian_id.label("actor_id"),
+    col(Enrollment.course_id).label("object_id"),
+    literal("observer").label("role"),
+    GUARDIANSHIPS.c.id.label("grant_id"),
+    cast(null(), DateTime(timezone=True)).label("expires_at"),
+).where(
+    GUARDIANSHIPS.c.student_id == col(Enrollment.user_id),
+    ~GUARDIANSHIPS.c.is_deleted,
+    col(Enrollment.state) == "active",
+    col(Enrollment.role) == "student",
+    ~col(Enrollment.is_deleted),
+)
 TAKEN = ROLES.add_columns(col(Enrollment.deletion_id)).where(col(Enrollment.is_deleted))
 
 
@@ -59,9 +73,9 @@ def lms_models() -> list[type[Table]]:
 
 @hookimpl
 def lms_permissions() -> list[Permission | ReadRule]:
-    """Students see their own; teachers and assistants those of their courses."""
+    """Students see their own, guardians their student's; teachers and assistants those of their courses."""
     return [
-        Permission("enrollments.read", "See who is enrolled", roles=("teacher", "assistant", "principal")),
+        Permission("enrollments.read", "See who is enrolled", roles=("teacher", "assistant", "principal", "guardian")),
         Permission("enrollments.create", "Enroll students and assistants", roles=("teacher", "principal")),
         Permission("enrollments.edit", "Change enrollments of students and assistants", roles=("teacher", "principal")),
         Permission("enrollments.delete", "Restore deleted enrollments", roles=("teacher", "principal")),
@@ -73,8 +87,11 @@ def lms_permissions() -> list[Permission | ReadRule]:
 
 @hookimpl
 def lms_role_sources() -> list[RoleSource]:
-    """Who takes part in a course has that role there."""
-    return [RoleSource("enrollments.active", COURSE, TAKING_PART, TAKEN)]
+    """Who takes part in a course has that role there; guardians observe it."""
+    return [
+        RoleSource("enrollments.active", COURSE, TAKING_PART, TAKEN),
+        RoleSource("enrollments.guardians", COURSE, WATCHING),
+    ]
 
 
 @hookimpl

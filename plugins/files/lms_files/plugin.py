@@ -54,7 +54,7 @@ def lms_permissions() -> list[Permission | ReadRule]:
     staff = ("teacher", "assistant", "principal")
     return [
         Permission("files.request", "Upload a file to a course", roles=("student", *staff)),
-        Permission("files.read", "Read what is shared in a course", roles=("student", *staff)),
+        Permission("files.read", "Read what is shared in a course", roles=("student", "observer", *staff)),
         Permission("files.read_all", "Read all files of a course, students' too", roles=staff),
         Permission("files.edit", "Rename a file of somebody else", roles=("teacher", "principal")),
         Permission("files.delete", "Delete and restore a file", roles=("teacher", "principal")),

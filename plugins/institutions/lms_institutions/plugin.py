@@ -25,7 +25,7 @@ def lms_models() -> list[type[Table]]:
 @hookimpl
 def lms_permissions() -> list[Permission]:
     """Members read; principals change what is below their own."""
-    everyone = ("student", "teacher", "principal")
+    everyone = ("student", "teacher", "principal", "guardian")
     return [
         Permission("institutions.read", "Read an institution that one belongs to", roles=everyone),
         Permission("institutions.create", "Add an institution below one's own", roles=("principal",)),

@@ -34,7 +34,7 @@ def lms_permissions() -> list[Permission | ReadRule]:
     """Students read what is published in their courses; teachers make and delete, assistants edit."""
     staff = ("teacher", "assistant", "principal")
     return [
-        Permission("materials.read", "Read what is published in a course", roles=("student", *staff)),
+        Permission("materials.read", "Read what is published in a course", roles=("student", "observer", *staff)),
         Permission("materials.read_drafts", "Read everything in a course", roles=staff),
         Permission("materials.create", "Add materials to a course", roles=("teacher", "principal")),
         Permission("materials.edit", "Change and publish materials", roles=staff),

@@ -6,10 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy import column, table
+
 from lms_core.sdk import Event, UnitOfWork
 
 USER = "users.user"
-"""The kind, for cascades."""
+ROLE = "users.role"
+"""The kinds, for cascades."""
+
+GUARDIANSHIPS = table(
+    "users_guardianship", column("id"), column("guardian_id"), column("student_id"), column("is_deleted")
+)
+"""Who is whose guardian, for role sources of other plugins."""
 
 
 @dataclass(frozen=True)

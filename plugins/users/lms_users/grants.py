@@ -1,11 +1,14 @@
 """Who may grant what: nobody gives what is not below their own role, nor outside of where they hold it."""
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from fastapi import Response
 from lms_institutions.contracts import INSTITUTION, InstitutionTree
-from sqlalchemy import bindparam, func
+from sqlalchemy import Select, bindparam, func
+from sqlalchemy import select as sql_select
 from sqlmodel import col, or_, select
 
 from lms_core.sdk import (
@@ -13,65 +16,123 @@ from lms_core.sdk import (
     Conflict,
     Forbidden,
     HeldRole,
+    Invalid,
     Listing,
     NotFound,
     Point,
+    Rules,
     StateConflict,
     UnitOfWork,
     alive,
     among,
     delete,
 )
-from lms_users.contracts import USER, RoleGranted
-from lms_users.models import Grant, User
+from lms_users.contracts import ROLE, USER, RoleGranted
+from lms_users.models import Grant, Role, User
 from lms_users.schemas import GrantRead, RoleGrant
 
 RANKS = {"student": 0, "teacher": 1, "principal": 2, SUPER_ADMIN: 3}
 GRANTS = Listing(Grant, GrantRead, filters={"user_id": col(Grant.user_id) == bindparam("user_id")})
 GRANT = Point(Grant, GrantRead)
+GRANT_PERMISSION = "users.grant"
+GIVEN: tuple[Any, ...] = (Grant.id, Grant.role, Grant.institution_id, Grant.role_id, Role.permissions)
+BUNDLES = sql_select(*GIVEN).outerjoin(Role, col(Role.id) == col(Grant.role_id))
 
 
-def may_give(roles: Iterable[HeldRole], role: str, places: Collection[UUID | None]) -> bool:
+@dataclass(frozen=True)
+class Bundle:
+    """A role as it is given: its name and, for an institution's own, its id and permissions."""
+
+    name: str
+    role_id: UUID | None = None
+    permissions: frozenset[str] | None = None
+
+
+async def find_bundle(uow: UnitOfWork, name: str, institution_id: UUID | None) -> Bundle:
+    """A built-in role, or the nearest of that name defined at the institution or above; 422 when there is none."""
+    if name in RANKS:
+        return Bundle(name)
+    if institution_id is not None:
+        path = list((await uow.session.execute(uow.use(InstitutionTree).and_above(institution_id))).scalars())
+        found = select(Role).where(Role.name == name, among(col(Role.institution_id), path), alive(Role))
+        rows = (await uow.session.execute(found)).scalars().all()
+        if rows:
+            nearest = min(rows, key=lambda role: path.index(role.institution_id))
+            return Bundle(name, nearest.id, frozenset(nearest.permissions))
+    raise Invalid(
+        "unknown_role",
+        f"There is no role {name!r} there; use {', '.join(RANKS)}, or one that the institution defines.",
+        ("body", "role"),
+    )
+
+
+def may_give(rules: Rules, roles: Iterable[HeldRole], given: Bundle, places: Collection[UUID | None]) -> bool:
     """Whether somebody with these roles may give (or take) this one, at one of these places.
 
-    A super admin may give every role, their own too: somebody must be able to name the next one.
+    A super admin may give every role, their own too: somebody must be able to name the next one. Everybody else gives
+    only what is strictly below what they hold there: of built-in roles by rank, of others by permissions.
     """
     for held in roles:
         if held.role == SUPER_ADMIN and held.object_id is None:
             return True
-        at_place = held.source == "users.grants" and held.object_id is not None and held.object_id in places
-        if at_place and held.role == "principal" and RANKS[held.role] > RANKS[role]:
-            return True
+        if held.source != "users.grants" or held.object_id is None or held.object_id not in places:
+            continue
+        own = rules.permissions_of(held.role) if held.permissions is None else held.permissions
+        if GRANT_PERMISSION not in own:
+            continue
+        if held.permissions is None and given.permissions is None:
+            if RANKS[held.role] > RANKS[given.name]:
+                return True
+        elif given.name != SUPER_ADMIN:
+            # A super admin's role names no permission, since it has them all.
+            wanted = rules.permissions_of(given.name) if given.permissions is None else given.permissions
+            if wanted < own:
+                return True
     return False
 
 
-async def refuse_unless_may_give(uow: UnitOfWork, role: str, institution_id: UUID | None) -> None:
+async def refuse_unless_may_give(uow: UnitOfWork, role: Bundle, institution_id: UUID | None) -> None:
     """403 when the actor may know the institution, 404 when not."""
-    if uow.access.system or may_give(uow.access.roles, role, [institution_id]):
+    if uow.access.system or may_give(uow.context.platform.rules, uow.access.roles, role, [institution_id]):
         return
     if institution_id is not None and not await uow.knows(INSTITUTION, institution_id):
         raise NotFound(INSTITUTION, institution_id)
-    raise Forbidden(f"You may not give or take the role {role} there: it must be below your own, where you hold it.")
+    raise Forbidden(
+        f"You may not give or take the role {role.name} there: it must be below your own, where you hold it."
+    )
+
+
+async def bundles(uow: UnitOfWork, statement: Select[Any]) -> list[tuple[UUID, Bundle, UUID | None]]:
+    """What grants give: each with its id and its institution."""
+    return [
+        (id, Bundle(name, role_id, None if role_id is None else frozenset(permissions or ())), institution_id)
+        for id, name, institution_id, role_id, permissions in (await uow.session.execute(statement)).all()
+    ]
 
 
 async def refuse_unless_above(uow: UnitOfWork, user_id: UUID) -> None:
     """403 unless the actor could have given every role that this user holds."""
     if uow.access.everywhere:
         return
-    held = select(Grant.role, Grant.institution_id).where(Grant.user_id == user_id, ~col(Grant.is_deleted))
-    for role, institution_id in (await uow.session.execute(held)).all():
-        if not may_give(uow.access.roles, role, [institution_id]):
+    held = BUNDLES.where(col(Grant.user_id) == user_id, ~col(Grant.is_deleted))
+    for _, bundle, institution_id in await bundles(uow, held):
+        if not may_give(uow.context.platform.rules, uow.access.roles, bundle, [institution_id]):
             raise Forbidden("This user holds a role that is not below yours, or outside of where you hold yours.")
 
 
 async def grant(uow: UnitOfWork, user_id: UUID, data: RoleGrant) -> Grant:
     """Give a user a role."""
-    await refuse_unless_may_give(uow, data.role, data.institution_id)
+    if data.institution_id is not None and not await uow.knows(INSTITUTION, data.institution_id):
+        raise NotFound(INSTITUTION, data.institution_id)
+    bundle = await find_bundle(uow, data.role, data.institution_id)
+    await refuse_unless_may_give(uow, bundle, data.institution_id)
     if data.institution_id is not None:
         await uow.hold(INSTITUTION, data.institution_id)
+    if bundle.role_id is not None:
+        await uow.hold(ROLE, bundle.role_id)
     await uow.hold(USER, user_id)
     await clear_expired(uow, user_id, data)
-    given = Grant(user_id=user_id, granted_by=uow.access.actor_id, **data.model_dump())
+    given = Grant(user_id=user_id, role_id=bundle.role_id, granted_by=uow.access.actor_id, **data.model_dump())
     await uow.add(given)
     uow.emit(
         RoleGranted(
@@ -112,7 +173,8 @@ async def take(uow: UnitOfWork, user_id: UUID, grant_id: UUID, if_match: str | N
     if given is None:
         raise NotFound("users.grant", grant_id)
     await uow.require("users.grant", User, user_id)
-    await refuse_unless_may_give(uow, given.role, given.institution_id)
+    for _, bundle, _ in await bundles(uow, BUNDLES.where(col(Grant.id) == grant_id)):
+        await refuse_unless_may_give(uow, bundle, given.institution_id)
     if given.role == SUPER_ADMIN:
         await refuse_last_super_admin(uow, without=user_id)
     uow.announce(f"user:{user_id}")
@@ -157,12 +219,11 @@ async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflic
     tree = uow.use(InstitutionTree)
     paths: dict[UUID | None, list[UUID]] = {None: []}
     conflicts = []
-    found = select(Grant.id, Grant.role, Grant.institution_id).where(among(col(Grant.id), ids))
-    for id, role, institution_id in (await uow.session.execute(found)).all():
+    for id, bundle, institution_id in await bundles(uow, BUNDLES.where(among(col(Grant.id), ids))):
         if institution_id is not None and institution_id not in paths:
             # The institution may be on its way back itself: then what is above it decides.
             paths[institution_id] = list((await uow.session.execute(tree.and_above(institution_id))).scalars())
-        if not may_give(uow.access.roles, role, paths[institution_id]):
-            detail = f"You may not give the role {role} there, so you cannot bring it back."
+        if not may_give(uow.context.platform.rules, uow.access.roles, bundle, paths[institution_id]):
+            detail = f"You may not give the role {bundle.name} there, so you cannot bring it back."
             conflicts.append(Conflict("users.grant", id, "grant_not_allowed", detail))
     return conflicts

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime
+from sqlalchemy import ARRAY, CheckConstraint, DateTime, String
 
 from lms_core.sdk import Field, Table
 
@@ -22,6 +22,32 @@ class User(Table, table=True):
     is_active: bool = True
 
 
+class Role(Table, table=True):
+    """An institution's own role: a bundle of permissions, to be held there or below."""
+
+    __tablename__ = "users_role"
+    label_column = "name"
+    natural_key = ("institution_id", "name")
+    restore_permission = "users.define_roles"
+
+    institution_id: UUID = Field(foreign_key="institutions_institution.id")
+    name: str = Field(max_length=40)
+    summary: str = Field(default="", max_length=300)
+    permissions: list[str] = Field(sa_type=ARRAY(String()))
+
+
+class Guardianship(Table, table=True):
+    """A guardian's link to one student, whose things they may read."""
+
+    __tablename__ = "users_guardianship"
+    __table_args__ = (CheckConstraint("guardian_id <> student_id", name="ck_users_guardianship_two_people"),)
+    natural_key = ("student_id", "guardian_id")
+    restore_permission = "users.edit"
+
+    student_id: UUID = Field(foreign_key="users_user.id")
+    guardian_id: UUID = Field(foreign_key="users_user.id")
+
+
 class Grant(Table, table=True):
     """A role that a user holds at an institution, or everywhere (a super admin)."""
 
@@ -35,6 +61,7 @@ class Grant(Table, table=True):
 
     user_id: UUID = Field(foreign_key="users_user.id")
     role: str = Field(max_length=40)
+    role_id: UUID | None = Field(default=None, foreign_key="users_role.id")
     institution_id: UUID | None = Field(default=None, foreign_key="institutions_institution.id")
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     granted_by: UUID | None = None

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lms_institutions.contracts import INSTITUTION
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import ARRAY, DateTime, Select, String, case, cast, func, literal, null, or_, select
 from sqlmodel import col
 
 from lms_core.sdk import (
@@ -20,23 +20,48 @@ from lms_core.sdk import (
     Table,
     hookimpl,
 )
-from lms_users import grants
-from lms_users.contracts import USER, UserDirectory
+from lms_users import grants, roles
+from lms_users.contracts import ROLE, USER, UserDirectory
 from lms_users.demo import make_demo
-from lms_users.models import Grant, User
+from lms_users.models import Grant, Guardianship, Role, User
 from lms_users.router import router
 from lms_users.service import Directory
 
 plugin = PluginInfo("users", "People, and the roles they are granted", requires=("institutions",))
 
+OWN_PERMISSIONS = (
+    select(col(Role.permissions)).where(col(Role.id) == col(Grant.role_id), ~col(Role.is_deleted)).scalar_subquery()
+)
+NOTHING = literal([], ARRAY(String()))
 ROLES: Select[*tuple[Any, ...]] = select(
     col(Grant.user_id).label("actor_id"),
     col(Grant.institution_id).label("object_id"),
     col(Grant.role).label("role"),
     col(Grant.id).label("grant_id"),
     col(Grant.expires_at).label("expires_at"),
+    case((col(Grant.role_id).is_not(None), func.coalesce(OWN_PERMISSIONS, NOTHING))).label("permissions"),
 ).where(or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()))
 GRANTED = ROLES.where(~col(Grant.is_deleted))
+# A guardian is somebody at their student, and a mere member of the student's schools.
+WARDS: Select[*tuple[Any, ...]] = select(
+    col(Guardianship.guardian_id).label("actor_id"),
+    col(Guardianship.student_id).label("object_id"),
+    literal("guardian").label("role"),
+    col(Guardianship.id).label("grant_id"),
+    cast(null(), DateTime(timezone=True)).label("expires_at"),
+).where(~col(Guardianship.is_deleted))
+WARDS_SCHOOLS: Select[*tuple[Any, ...]] = (
+    select(
+        col(Guardianship.guardian_id).label("actor_id"),
+        col(Grant.institution_id).label("object_id"),
+        literal("guardian").label("role"),
+        col(Guardianship.id).label("grant_id"),
+        col(Grant.expires_at).label("expires_at"),
+    )
+    .where(col(Guardianship.student_id) == col(Grant.user_id), col(Grant.institution_id).is_not(None))
+    .where(~col(Guardianship.is_deleted), ~col(Grant.is_deleted))
+    .where(or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()))
+)
 TAKEN = ROLES.add_columns(col(Grant.deletion_id)).where(col(Grant.is_deleted))
 
 
@@ -48,8 +73,8 @@ def lms_routes() -> list[Router]:
 
 @hookimpl
 def lms_models() -> list[type[Table]]:
-    """Two tables."""
-    return [User, Grant]
+    """Four tables."""
+    return [User, Role, Grant, Guardianship]
 
 
 @hookimpl
@@ -61,17 +86,28 @@ def lms_permissions() -> list[Permission | ReadRule]:
         Permission("users.edit", "Change or disable a user", roles=("principal",)),
         Permission("users.delete", "Delete and restore a user", roles=("principal",)),
         Permission("users.grant", "Give and take roles", roles=("principal",)),
+        Permission("users.define_roles", "Define roles of an institution's own", roles=("principal",)),
+        Permission("users.read_ward", "Read the student whose guardian one is", roles=("guardian",)),
+        ReadRule(User, "users.read_ward"),
         ReadRule(User, "users.read", holder=col(User.id)),
         ReadRule(User, where=col(User.id) == ACTOR_ID),
         ReadRule(Grant, "users.edit", holder=col(Grant.user_id)),
         ReadRule(Grant, where=col(Grant.user_id) == ACTOR_ID),
+        ReadRule(Role, "users.grant"),
+        ReadRule(Guardianship, "users.edit", holder=col(Guardianship.student_id)),
+        ReadRule(Guardianship, where=col(Guardianship.guardian_id) == ACTOR_ID),
+        ReadRule(Guardianship, where=col(Guardianship.student_id) == ACTOR_ID),
     ]
 
 
 @hookimpl
 def lms_role_sources() -> list[RoleSource]:
     """Roles granted at institutions; students and teachers are members there, which gives no power over courses."""
-    return [RoleSource("users.grants", INSTITUTION, GRANTED, TAKEN, memberships=frozenset({"student", "teacher"}))]
+    return [
+        RoleSource("users.grants", INSTITUTION, GRANTED, TAKEN, memberships=frozenset({"student", "teacher"})),
+        RoleSource("users.guardians", USER, WARDS),
+        RoleSource("users.guardians_of_members", INSTITUTION, WARDS_SCHOOLS, memberships=frozenset({"guardian"})),
+    ]
 
 
 @hookimpl
@@ -82,10 +118,15 @@ def lms_services() -> list[Service]:
 
 @hookimpl
 def lms_cascades() -> list[Cascade | Reaction]:
-    """Roles go with the user, and with the institution."""
+    """Roles go with the user, with the institution, and with what defines them; guardians with either person."""
     return [
         Cascade(child=Grant, column="user_id", parent=USER),
         Cascade(child=Grant, column="institution_id", parent=INSTITUTION),
+        Cascade(child=Role, column="institution_id", parent=INSTITUTION),
+        Cascade(child=Grant, column="role_id", parent=ROLE),
+        Cascade(child=Guardianship, column="student_id", parent=USER),
+        Cascade(child=Guardianship, column="guardian_id", parent=USER),
+        Reaction(Role, conflicts=roles.conflicts_of_restored),
         Reaction(Grant, conflicts=grants.conflicts_of_restored),
     ]
 

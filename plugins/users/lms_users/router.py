@@ -19,12 +19,26 @@ from lms_core.sdk import (
     restore,
     signed_in,
 )
-from lms_users import grants, service
+from lms_users import grants, guardians, roles, service
 from lms_users.emails import email_key
-from lms_users.models import Grant, User
-from lms_users.schemas import GrantRead, MeRead, RoleGrant, UserCreate, UserRead, UserUpdate
+from lms_users.models import Grant, Guardianship, Role, User
+from lms_users.schemas import (
+    GrantRead,
+    GuardianAdd,
+    GuardianshipRead,
+    MeRead,
+    RoleCreate,
+    RoleGrant,
+    RoleRead,
+    RoleUpdate,
+    UserCreate,
+    UserRead,
+    UserUpdate,
+)
 
 router = Router()
+MAY_DEFINE = requires("users.define_roles", on="role", path="role_id")
+MAY_EDIT = requires("users.edit", on="user", path="user_id")
 MAY_GRANT = requires("users.grant", on="user", path="user_id")
 
 
@@ -50,6 +64,59 @@ async def list_users(
 async def me(uow: Uow) -> Response:
     """You, with your roles and permissions."""
     return await service.me(uow)
+
+
+@router.post(
+    "/roles",
+    status_code=201,
+    response_model=RoleRead,
+    dependencies=[requires("users.define_roles", on="institution", body="institution_id")],
+)
+async def define_role(uow: Uow, data: RoleCreate) -> Response:
+    """Define a role of an institution's own, which gives strictly less than yours."""
+    return await roles.create(uow, data)
+
+
+@router.get("/roles", response_model=Page[RoleRead], dependencies=[reads("users.grant")])
+async def list_own_roles(
+    uow: Uow,
+    params: PageParams,
+    institution_id: Annotated[UUID | None, Query(description="Defined right at this institution")] = None,
+) -> Response:
+    """The roles that your institutions defined."""
+    return await roles.ROLES.page(uow, params, institution_id=institution_id)
+
+
+@router.get("/roles/{role_id}", response_model=RoleRead, dependencies=[reads("users.grant")])
+async def get_own_role(uow: Uow, role_id: UUID) -> Response:
+    """One role of an institution's own."""
+    return await roles.ROLE_POINT.get(uow, role_id)
+
+
+@router.patch("/roles/{role_id}", response_model=RoleRead, dependencies=[MAY_DEFINE])
+async def change_own_role(uow: Uow, role_id: UUID, data: RoleUpdate, if_match: IfMatch = None) -> Response:
+    """Change what a role gives to all who hold it."""
+    return await roles.update(uow, role_id, data, if_match)
+
+
+@router.delete("/roles/{role_id}", status_code=202, response_model=DeletionRead, dependencies=[MAY_DEFINE])
+async def delete_own_role(uow: Uow, role_id: UUID, if_match: IfMatch = None) -> Response:
+    """Delete a role, and take it from all who hold it; it can be restored."""
+    return await roles.remove(uow, role_id, if_match)
+
+
+@router.post(
+    "/roles/{role_id}/restore",
+    status_code=202,
+    response_model=DeletionRead,
+    responses=RESTORE_ANSWERS,
+    dependencies=[reads("users.define_roles", on="role", path="role_id")],
+)
+async def restore_own_role(
+    uow: Uow, role_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
+) -> Response:
+    """Bring back a role, and give it back to all who held it."""
+    return await restore(uow, Role, role_id, request, dry_run)
 
 
 @router.get("/{user_id}", response_model=UserRead, dependencies=[reads("users.read")])
@@ -123,3 +190,40 @@ async def restore_role(
     await service.not_found_unless_known(uow, user_id)
     await grants.refuse_unless_of_user(uow, user_id, grant_id)
     return await restore(uow, Grant, grant_id, request, dry_run)
+
+
+@router.get("/{user_id}/guardians", response_model=Page[GuardianshipRead], dependencies=[reads("users.read")])
+async def list_guardians(uow: Uow, user_id: UUID, params: PageParams) -> Response:
+    """Who reads along with a student."""
+    await service.not_found_unless_known(uow, user_id)
+    return await guardians.GUARDIANS.page(uow, params, student_id=user_id)
+
+
+@router.post("/{user_id}/guardians", status_code=201, response_model=GuardianshipRead, dependencies=[MAY_EDIT])
+async def add_guardian(uow: Uow, user_id: UUID, data: GuardianAdd) -> Response:
+    """Let somebody read what a student reads, and nothing else."""
+    return await guardians.add(uow, user_id, data.guardian_id)
+
+
+@router.delete(
+    "/{user_id}/guardians/{guardianship_id}", status_code=202, response_model=DeletionRead, dependencies=[MAY_EDIT]
+)
+async def remove_guardian(uow: Uow, user_id: UUID, guardianship_id: UUID, if_match: IfMatch = None) -> Response:
+    """End a guardian's link; it can be restored."""
+    return await guardians.remove(uow, user_id, guardianship_id, if_match)
+
+
+@router.post(
+    "/{user_id}/guardians/{guardianship_id}/restore",
+    status_code=202,
+    response_model=DeletionRead,
+    responses=RESTORE_ANSWERS,
+    dependencies=[reads("users.edit", on="guardianship", path="guardianship_id")],
+)
+async def restore_guardian(
+    uow: Uow, user_id: UUID, guardianship_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
+) -> Response:
+    """Bring back a guardian's link."""
+    await service.not_found_unless_known(uow, user_id)
+    await guardians.refuse_unless_of_student(uow, user_id, guardianship_id)
+    return await restore(uow, Guardianship, guardianship_id, request, dry_run)

@@ -1,7 +1,7 @@
 """What clients send and get about users and roles."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, m
 from lms_core.sdk import Field, Input, Instant, Name
 from lms_users.emails import valid_email
 
-Role = Literal["student", "teacher", "principal", "super_admin"]
+RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 # Spaces around a password are part of it.
 Secret = Annotated[str, StringConstraints(strip_whitespace=False, min_length=1, max_length=1024)]
 Email = Annotated[str, StringConstraints(max_length=320), AfterValidator(valid_email)]
@@ -22,7 +22,7 @@ class RoleGrant(Input):
         json_schema_extra={"example": {"role": "teacher", "institution_id": "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80"}}
     )
 
-    role: Role
+    role: RoleName = Field(description="student, teacher, principal, super_admin, or a role of the institution's own")
     institution_id: UUID | None = None
     expires_at: Instant | None = None
 
@@ -34,6 +34,64 @@ class RoleGrant(Input):
         return self
 
 
+class RoleCreate(Input):
+    """A role of an institution's own."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "institution_id": "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80",
+                "name": "registrar",
+                "permissions": ["users.read", "users.create", "enrollments.create"],
+            }
+        }
+    )
+
+    institution_id: UUID
+    name: RoleName
+    summary: str = Field(default="", max_length=300)
+    permissions: list[str] = Field(min_length=1, max_length=200)
+
+
+class RoleUpdate(Input):
+    """What is to change, for all who hold it."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"permissions": ["users.read"]}})
+
+    summary: str | None = Field(default=None, max_length=300)
+    permissions: list[str] | None = Field(default=None, min_length=1, max_length=200)
+
+
+class RoleRead(BaseModel):
+    """A role of an institution's own, which can be given there and below."""
+
+    id: UUID
+    institution_id: UUID
+    name: str
+    summary: str
+    permissions: list[str]
+    created_at: datetime
+    updated_at: datetime
+
+
+class GuardianAdd(Input):
+    """Who is to be the guardian."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"guardian_id": "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80"}})
+
+    guardian_id: UUID
+
+
+class GuardianshipRead(BaseModel):
+    """A link between a guardian and a student."""
+
+    id: UUID
+    student_id: UUID
+    guardian_id: UUID
+    created_at: datetime
+    updated_at: datetime
+
+
 class UserCreate(Input):
     """A new user."""
 
@@ -43,6 +101,7 @@ class UserCreate(Input):
     full_name: Name
     password: Secret | None = None
     roles: list[RoleGrant] = Field(default_factory=list, max_length=50)
+    guardian_of: list[UUID] = Field(default_factory=list, max_length=20, description="Students whose guardian this is")
 
 
 class UserUpdate(Input):

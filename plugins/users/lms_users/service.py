@@ -23,7 +23,7 @@ from lms_core.sdk import (
     alive,
     delete,
 )
-from lms_users import grants
+from lms_users import grants, guardians
 from lms_users.contracts import Passwords, Person, UserCreated, UserDirectory, UserDisabled
 from lms_users.emails import email_key
 from lms_users.models import Grant, User
@@ -49,10 +49,10 @@ MAY_SIGN_IN = Read(
 
 async def create(uow: UnitOfWork, data: UserCreate) -> Response:
     """Add a user with their first roles and, where the auth plugin is on, a password."""
-    if not data.roles and not uow.access.everywhere:
+    if not data.roles and not data.guardian_of and not uow.access.everywhere:
         raise Invalid(
             "roles_required",
-            "Give the user a role at one of your institutions, or you could not see them.",
+            "Give the user a role at one of your institutions, or a student to look after; you could not see them.",
             ("body", "roles"),
         )
     passwords = uow.use_if_enabled(Passwords)
@@ -63,6 +63,9 @@ async def create(uow: UnitOfWork, data: UserCreate) -> Response:
     await uow.add(user)
     for role in data.roles:
         await grants.grant(uow, user.id, role)
+    for student_id in data.guardian_of:
+        await uow.require("users.edit", User, student_id)
+        await guardians.link(uow, student_id, user.id)
     if passwords and prepared:
         await passwords.store(uow, user.id, prepared)
     uow.emit(UserCreated(user_id=user.id))
