@@ -1,9 +1,11 @@
 """The passwords that users have: reading, checking, setting and changing them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from lms_institutions.contracts import InstitutionSettings
 from lms_users.contracts import USER, Passwords, Person, UserDirectory
 from sqlalchemy import Uuid, bindparam, func, update
 from sqlalchemy.dialects.postgresql import insert
@@ -88,16 +90,23 @@ async def change(uow: UnitOfWork, data: PasswordChange, address: str) -> None:
     context, user_id = uow.context, uow.actor_id
     async with context.unit_of_work() as reading:
         person = await reading.use(UserDirectory).find(reading, user_id)
+        institutions_ask = await length_asked_of(reading, user_id)
     stored = await stored_password(context, user_id)
     guess = Guess(str(user_id), address)
     if person is None or stored is None or not await is_right(context, data.current_password, stored, guess):
         await context.platform.service(Throttle).count_wrong(context, guess)
         raise Invalid("wrong_password", "This is not your current password.", ("body", "current_password"))
-    refuse_weak(uow.settings(AuthSettings), data.new_password, person.email, ("body", "new_password"))
+    refuse_weak(uow.settings(AuthSettings), data.new_password, person.email, ("body", "new_password"), institutions_ask)
     password_hash = await context.platform.service(Hasher).hash(context, data.new_password)
     if not await hold_unchanged(uow, user_id, stored):
         raise StateConflict("password_changed", "Your password was changed meanwhile; sign in with the new one.")
     await replace_password(uow, user_id, password_hash, keep_session=uow.access.session_id)
+
+
+async def length_asked_of(uow: UnitOfWork, user_id: UUID) -> int | None:
+    """The password length that the strictest of a user's institutions asks for."""
+    institution_ids = await uow.use(UserDirectory).institutions_of(uow, user_id)
+    return await uow.use(InstitutionSettings).strictest_password_length(uow, institution_ids)
 
 
 async def hold_unchanged(uow: UnitOfWork, user_id: UUID, stored: Stored) -> bool:
@@ -113,9 +122,11 @@ async def hold_unchanged(uow: UnitOfWork, user_id: UUID, stored: Stored) -> bool
 class StoredPasswords(Passwords):
     """Sets passwords for other plugins."""
 
-    async def prepare(self, uow: UnitOfWork, email: str, password: str) -> str:
+    async def prepare(self, uow: UnitOfWork, email: str, password: str, institution_ids: Sequence[UUID] = ()) -> str:
         """Its hash."""
-        refuse_weak(uow.settings(AuthSettings), password, email, ("body", "password"))
+        async with uow.context.unit_of_work() as reading:
+            asked = await reading.use(InstitutionSettings).strictest_password_length(reading, institution_ids)
+        refuse_weak(uow.settings(AuthSettings), password, email, ("body", "password"), asked)
         return await uow.use(Hasher).hash(uow.context, password)
 
     async def store(self, uow: UnitOfWork, user_id: UUID, prepared: str) -> None:

@@ -88,9 +88,10 @@ async def confirm(uow: UnitOfWork, data: PasswordResetConfirm) -> None:
         raise unusable()
     async with context.unit_of_work() as reading:
         person = await reading.use(UserDirectory).find(reading, row["user_id"])
+        institutions_ask = await credentials.length_asked_of(reading, row["user_id"])
     if person is None or not person.is_active:
         raise unusable()
-    refuse_weak(uow.settings(AuthSettings), data.new_password, person.email, ("body", "new_password"))
+    refuse_weak(uow.settings(AuthSettings), data.new_password, person.email, ("body", "new_password"), institutions_ask)
     password_hash = await uow.use(Hasher).hash(context, data.new_password)
     if reset_id not in await credentials.replace_password(uow, person.id, password_hash):
         raise unusable()

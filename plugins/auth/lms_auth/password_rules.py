@@ -21,10 +21,12 @@ READINGS = (
 )
 
 
-def refuse_weak(settings: AuthSettings, password: str, email: str, loc: tuple[str | int, ...]) -> None:
-    """Raise Invalid for a password that somebody else could guess."""
+def refuse_weak(
+    settings: AuthSettings, password: str, email: str, loc: tuple[str | int, ...], institutions_ask: int | None = None
+) -> None:
+    """Raise Invalid for a password that somebody else could guess, or that is too short for the user's institutions."""
     text = normal(password)
-    shortest = settings.password_min_length
+    shortest = max(settings.password_min_length, institutions_ask or 0)
     if len(text) < shortest:
         raise Invalid("password_too_short", f"A password has at least {shortest} characters; choose a longer one.", loc)
     if len(text) > MAX_LENGTH:

@@ -36,7 +36,7 @@ from lms_core.sdk import (
 plugin = PluginInfo(
     "auth",
     "Sign-in: sessions, refresh rotation, access tokens, passwords",
-    requires=("users",),
+    requires=("institutions", "users"),
     settings=AuthSettings,
 )
 

@@ -221,3 +221,15 @@ async def test_a_mailbox_is_not_flooded(lms: Lms, account: Any) -> None:
         await ask_for_reset(account)
     rows = await lms.sql("SELECT 1 FROM auth_password_reset WHERE user_id = :id", id=account.id)
     assert len(rows) == password_resets.RESETS_PER_HOUR
+
+
+async def test_a_reset_asks_for_the_length_of_the_users_institutions(lms: Lms, account: Any) -> None:
+    school = await lms.make_institution()
+    admin = await lms.admin()
+    await admin.create(f"/users/{account.id}/roles", {"role": "student", "institution_id": school["id"]})
+    answer = await admin.patch(f"/institutions/{school['id']}", {"password_min_length": 40})
+    assert answer.status_code == 200, answer.text
+    await ask_for_reset(account)
+    token = await reset_token(account)
+    assert (await confirm(account, token)).json()["code"] == "password_too_short"
+    assert (await confirm(account, token, "one that is long enough for the whole school")).status_code == 204

@@ -1,11 +1,13 @@
 """What other plugins may ask of institutions, and what institutions tell them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Select
 
-from lms_core.sdk import Event
+from lms_core.sdk import Event, UnitOfWork
 
 INSTITUTION = "institutions.institution"
 """The kind, for cascades and role sources."""
@@ -19,11 +21,42 @@ class InstitutionTree(ABC):
         """A select of the ids of an institution, dead or alive, and of all that it hangs under."""
 
 
+@dataclass(frozen=True)
+class EffectiveSettings:
+    """What holds at an institution: its own, or that of the nearest one above, or the default."""
+
+    timezone: str
+    locale: str
+    password_min_length: int | None
+    """None: nothing beyond what the auth plugin asks for."""
+    retention_days: int
+
+
+class InstitutionSettings(ABC):
+    """Questions about the settings of institutions."""
+
+    @abstractmethod
+    async def of(self, uow: UnitOfWork, institution_id: UUID) -> EffectiveSettings:
+        """What holds at an institution, dead or alive; NotFound when there never was one."""
+
+    @abstractmethod
+    async def strictest_password_length(self, uow: UnitOfWork, institution_ids: Sequence[UUID]) -> int | None:
+        """The longest of the minimum lengths that hold at these institutions; None when none of them has one."""
+
+
 class InstitutionCreated(Event, name="institutions.institution_created.v1"):
     """An institution came to be."""
 
     institution_id: UUID
     parent_id: UUID | None
+
+
+class InstitutionMoved(Event, name="institutions.institution_moved.v1"):
+    """An institution, with all below it, hangs under another one now (None: it is the top of a tree)."""
+
+    institution_id: UUID
+    from_parent_id: UUID | None
+    to_parent_id: UUID | None
 
 
 DEMO_SCHOOL = UUID("00000000-0000-7000-8000-000000000001")

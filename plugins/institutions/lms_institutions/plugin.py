@@ -1,8 +1,9 @@
 """The institutions plugin, as the core sees it."""
 
 from lms_core.sdk import Cascade, Permission, PluginInfo, Router, Service, Setup, Table, hookimpl
-from lms_institutions.contracts import INSTITUTION, InstitutionTree
+from lms_institutions.contracts import INSTITUTION, InstitutionSettings, InstitutionTree
 from lms_institutions.demo import make_demo
+from lms_institutions.inheritance import Settings
 from lms_institutions.models import Institution
 from lms_institutions.router import router
 from lms_institutions.service import Tree
@@ -37,8 +38,8 @@ def lms_permissions() -> list[Permission]:
 
 @hookimpl
 def lms_services() -> list[Service]:
-    """The tree."""
-    return [Service(InstitutionTree, Tree())]
+    """The tree, and what holds in it."""
+    return [Service(InstitutionTree, Tree()), Service(InstitutionSettings, Settings())]
 
 
 @hookimpl

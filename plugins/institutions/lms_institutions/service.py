@@ -3,32 +3,32 @@
 from uuid import UUID
 
 from fastapi import Response
-from sqlalchemy import Select, bindparam
+from sqlalchemy import Select, bindparam, func
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from lms_core.sdk import Forbidden, Listing, Point, UnitOfWork, alive, delete
-from lms_institutions.contracts import INSTITUTION, InstitutionCreated, InstitutionTree
+from lms_core.sdk import Forbidden, Listing, Point, StateConflict, UnitOfWork, alive, delete
+from lms_institutions.contracts import INSTITUTION, InstitutionCreated, InstitutionMoved, InstitutionTree
+from lms_institutions.inheritance import COLUMNS
 from lms_institutions.models import Institution
 from lms_institutions.schemas import InstitutionCreate, InstitutionRead, InstitutionUpdate
 
 INSTITUTIONS = Listing(
-    Institution, InstitutionRead, filters={"parent_id": col(Institution.parent_id) == bindparam("parent_id")}
+    Institution,
+    InstitutionRead,
+    filters={"parent_id": col(Institution.parent_id) == bindparam("parent_id")},
+    columns=COLUMNS,
 )
-INSTITUTION_POINT = Point(Institution, InstitutionRead)
+INSTITUTION_POINT = Point(Institution, InstitutionRead, columns=COLUMNS)
 
 
 async def create(uow: UnitOfWork, data: InstitutionCreate) -> Response:
     """Add a node to the tree, or a tree of its own, which only a super admin may."""
-    timezone = data.timezone
     if data.parent_id is None:
-        if not uow.access.everywhere:
-            raise Forbidden("Only a super admin makes an institution without a parent; name one with parent_id.")
+        refuse_top(uow)
     else:
         await uow.hold(INSTITUTION, data.parent_id)
-        parent = select(Institution.timezone).where(Institution.id == data.parent_id)
-        timezone = timezone or (await uow.session.execute(parent)).scalar_one()
-    institution = Institution(**data.model_dump(exclude={"timezone"}), timezone=timezone or "UTC")
+    institution = Institution(**data.model_dump())
     await uow.add(institution)
     uow.emit(InstitutionCreated(institution_id=institution.id, parent_id=institution.parent_id))
     # Roles held above reach the new node too.
@@ -37,12 +37,60 @@ async def create(uow: UnitOfWork, data: InstitutionCreate) -> Response:
 
 
 async def update(uow: UnitOfWork, id: UUID, data: InstitutionUpdate, if_match: str | None) -> Response:
-    """Change what is given."""
-    await refuse_own(uow, id)
+    """Change what is given, the place in the tree too."""
+    changes = data.model_dump(exclude_unset=True)
+    for name in ("name", "slug"):
+        if name in changes and changes[name] is None:
+            del changes[name]
+    if "parent_id" in changes:
+        await prepare_move(uow, id, changes["parent_id"])
+    else:
+        await refuse_own(uow, id)
     institution = await uow.lock(Institution, id, if_match)
-    institution.sqlmodel_update(data.model_dump(exclude_unset=True, exclude_none=True))
+    moved_from = institution.parent_id
+    moves = "parent_id" in changes and changes["parent_id"] != moved_from
+    if moves and changes["parent_id"] is not None:
+        await refuse_cycle(uow, id, changes["parent_id"])
+    institution.sqlmodel_update(changes)
     await uow.flush()
+    if moves:
+        uow.emit(InstitutionMoved(institution_id=id, from_parent_id=moved_from, to_parent_id=institution.parent_id))
+        # Roles held above the old place end here, and those held above the new one begin.
+        uow.announce("all")
     return await INSTITUTION_POINT.after_write(uow, id)
+
+
+async def prepare_move(uow: UnitOfWork, id: UUID, to_parent_id: UUID | None) -> None:
+    """Let no other move run beside this one, ask for power at both ends, and keep both alive."""
+    # Two moves that are harmless each can be a cycle together, so that a lock on the rows is not enough.
+    await uow.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("institutions.move", 0))))
+    await refuse_own(uow, id)
+    found = await uow.session.execute(select(Institution.parent_id).where(Institution.id == id))
+    from_parent_id = found.scalar_one_or_none()
+    if to_parent_id == from_parent_id:
+        return
+    if to_parent_id is None:
+        refuse_top(uow)
+    else:
+        for permission in ("institutions.create", "institutions.edit"):
+            await uow.require(permission, INSTITUTION, to_parent_id)
+    # The old parent too: a delete of it that had already listed this node would take it along to its new place.
+    for parent_id in sorted(end for end in (from_parent_id, to_parent_id) if end is not None):
+        await uow.hold(INSTITUTION, parent_id)
+
+
+async def refuse_cycle(uow: UnitOfWork, id: UUID, to_parent_id: UUID) -> None:
+    """409 when the new parent is the institution itself or below it."""
+    if id in (await uow.session.execute(Tree().and_above(to_parent_id))).scalars().all():
+        raise StateConflict(
+            "would_be_a_cycle", "An institution cannot hang under itself or below; choose one outside of it."
+        )
+
+
+def refuse_top(uow: UnitOfWork) -> None:
+    """The top of a tree is for super admins."""
+    if not uow.access.everywhere:
+        raise Forbidden("Only a super admin makes an institution without a parent; name one with parent_id.")
 
 
 async def remove(uow: UnitOfWork, id: UUID, if_match: str | None) -> Response:

@@ -54,6 +54,10 @@ class UserDirectory(ABC):
         """
 
     @abstractmethod
+    async def institutions_of(self, uow: UnitOfWork, user_id: UUID) -> list[UUID]:
+        """The institutions at which a user is granted a role now, without those below."""
+
+    @abstractmethod
     async def has_super_admin(self, uow: UnitOfWork) -> bool:
         """Whether any live and active super admin exists."""
 
@@ -66,8 +70,11 @@ class Passwords(ABC):
     """Provided by whoever keeps passwords (the auth plugin)."""
 
     @abstractmethod
-    async def prepare(self, uow: UnitOfWork, email: str, password: str) -> str:
-        """What `store` takes; slow, so before the transaction begins. Raises Invalid when the password is too weak."""
+    async def prepare(self, uow: UnitOfWork, email: str, password: str, institution_ids: Sequence[UUID] = ()) -> str:
+        """What `store` takes; slow, so before the transaction begins.
+
+        Raises Invalid when the password is too weak, for the institutions where the user will hold a role too.
+        """
 
     @abstractmethod
     async def store(self, uow: UnitOfWork, user_id: UUID, prepared: str) -> None:

@@ -58,7 +58,13 @@ async def create(uow: UnitOfWork, data: UserCreate) -> Response:
     passwords = uow.use_if_enabled(Passwords)
     if data.password is not None and passwords is None:
         raise Unavailable("No enabled plugin keeps passwords; leave the password out.", "passwords_unavailable")
-    prepared = await passwords.prepare(uow, data.email, data.password) if passwords and data.password else None
+    for role in data.roles:
+        # Before the password is looked at: what an institution asks of passwords is not for strangers.
+        await grants.refuse_unless_may_give(uow, role.role, role.institution_id)
+    prepared = None
+    if passwords and data.password:
+        places = [role.institution_id for role in data.roles if role.institution_id is not None]
+        prepared = await passwords.prepare(uow, data.email, data.password, places)
     user = User(email=data.email, email_key=email_key(data.email), full_name=data.full_name)
     await uow.add(user)
     for role in data.roles:
@@ -163,6 +169,16 @@ class Directory(UserDirectory):
                 )
             )
         return set((await uow.session.execute(statement)).scalars())
+
+    async def institutions_of(self, uow: UnitOfWork, user_id: UUID) -> list[UUID]:
+        """By grants that live and have not expired."""
+        statement = select(col(Grant.institution_id)).where(
+            Grant.user_id == user_id,
+            col(Grant.institution_id).is_not(None),
+            alive(Grant),
+            or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()),
+        )
+        return [id for id in (await uow.session.execute(statement.distinct())).scalars() if id is not None]
 
     async def has_super_admin(self, uow: UnitOfWork) -> bool:
         """Whether the system has somebody to administer it."""
