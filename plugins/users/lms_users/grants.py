@@ -102,6 +102,16 @@ async def refuse_unless_may_give(uow: UnitOfWork, role: Bundle, institution_id: 
     )
 
 
+async def what_may_be_given(uow: UnitOfWork, data: RoleGrant) -> Bundle:
+    """The role that is asked for; 404 for an unknown institution, 422 for an unknown role, 403 when not allowed."""
+    own = data.role not in RANKS
+    if own and data.institution_id is not None and not await uow.knows(INSTITUTION, data.institution_id):
+        raise NotFound(INSTITUTION, data.institution_id)
+    bundle = await find_bundle(uow, data.role, data.institution_id)
+    await refuse_unless_may_give(uow, bundle, data.institution_id)
+    return bundle
+
+
 async def bundles(uow: UnitOfWork, statement: Select[Any]) -> list[tuple[UUID, Bundle, UUID | None]]:
     """What grants give: each with its id and its institution."""
     return [
@@ -122,10 +132,7 @@ async def refuse_unless_above(uow: UnitOfWork, user_id: UUID) -> None:
 
 async def grant(uow: UnitOfWork, user_id: UUID, data: RoleGrant) -> Grant:
     """Give a user a role."""
-    if data.institution_id is not None and not await uow.knows(INSTITUTION, data.institution_id):
-        raise NotFound(INSTITUTION, data.institution_id)
-    bundle = await find_bundle(uow, data.role, data.institution_id)
-    await refuse_unless_may_give(uow, bundle, data.institution_id)
+    bundle = await what_may_be_given(uow, data)
     if data.institution_id is not None:
         await uow.hold(INSTITUTION, data.institution_id)
     if bundle.role_id is not None:

@@ -60,7 +60,7 @@ async def create(uow: UnitOfWork, data: UserCreate) -> Response:
         raise Unavailable("No enabled plugin keeps passwords; leave the password out.", "passwords_unavailable")
     for role in data.roles:
         # Before the password is looked at: what an institution asks of passwords is not for strangers.
-        await grants.refuse_unless_may_give(uow, role.role, role.institution_id)
+        await grants.what_may_be_given(uow, role)
     prepared = None
     if passwords and data.password:
         places = [role.institution_id for role in data.roles if role.institution_id is not None]
