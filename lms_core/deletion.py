@@ -370,7 +370,12 @@ async def natural_key_conflicts(uow: UnitOfWork, kind: Kind, deletion_id: UUID) 
     noun = kind.noun.replace("_", " ")
     names = key_in_words(kind.model)
     return [
-        Conflict(kind.name, id, "natural_key_taken", f"Another {noun} has taken the {names} of {label!r} meanwhile.")
+        Conflict(
+            kind.name,
+            id,
+            "natural_key_taken",
+            f"Another {noun} has taken the {names} of {label!r} meanwhile; change or delete that one, then restore.",
+        )
         for id, label in rows
     ]
 

@@ -108,6 +108,19 @@ def issuer(context: Context) -> str:
     return f"{settings.public_url.rstrip('/')}{settings.api_prefix}/auth"
 
 
+def metadata_of(context: Context) -> dict[str, Any]:
+    """What a client or a verifying service needs to know of this issuer (RFC 8414)."""
+    base = issuer(context)
+    return {
+        "issuer": base,
+        "token_endpoint": f"{base}/login",
+        "jwks_uri": f"{base}/.well-known/jwks.json",
+        "grant_types_supported": ["password"],
+        "response_types_supported": [],
+        "token_endpoint_auth_methods_supported": ["none"],
+    }
+
+
 def key_id(token: str) -> str | None:
     """Which key a token claims to be signed with; None when its header is not one that we write."""
     try:

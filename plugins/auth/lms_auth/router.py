@@ -6,10 +6,11 @@ from uuid import UUID
 from fastapi import Form, Request, Response
 
 from lms_auth import credentials, password_resets, sessions, sign_in
-from lms_auth.access_tokens import AccessTokens
+from lms_auth.access_tokens import AccessTokens, metadata_of
 from lms_auth.schemas import (
     KeySet,
     LoginForm,
+    Metadata,
     PasswordChange,
     PasswordResetConfirm,
     PasswordResetRequest,
@@ -94,3 +95,9 @@ async def jwks(uow: Uow) -> Response:
     """The public keys of the access tokens."""
     keys = await uow.use(AccessTokens).keys.public(uow.context)
     return JsonBytes({"keys": keys}, headers={"Cache-Control": "public, max-age=300"})
+
+
+@router.get("/.well-known/oauth-authorization-server", response_model=Metadata, dependencies=[public("how to sign in")])
+async def metadata(uow: Uow) -> Response:
+    """Where to sign in, and what verifies a token (RFC 8414)."""
+    return JsonBytes(metadata_of(uow.context), headers={"Cache-Control": "public, max-age=300"})

@@ -133,3 +133,27 @@ class KeySet(BaseModel):
     )
 
     keys: list[PublicKey]
+
+
+class Metadata(BaseModel):
+    """The issuer of access tokens (RFC 8414). Refreshing is no OAuth2 grant here: `POST /auth/refresh` takes JSON."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "issuer": "https://lms.example.org/auth",
+                "token_endpoint": "https://lms.example.org/auth/login",
+                "jwks_uri": "https://lms.example.org/auth/.well-known/jwks.json",
+                "grant_types_supported": ["password"],
+                "response_types_supported": [],
+                "token_endpoint_auth_methods_supported": ["none"],
+            }
+        }
+    )
+
+    issuer: str
+    token_endpoint: str
+    jwks_uri: str
+    grant_types_supported: list[str]
+    response_types_supported: list[str]
+    token_endpoint_auth_methods_supported: list[str]

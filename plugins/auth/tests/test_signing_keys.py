@@ -102,3 +102,13 @@ async def test_another_secret_means_other_keys(empty_database: Settings) -> None
     async with application(load_platform(changed)) as process:
         assert await status(process, token) == 401
         assert kid_of(await token_from(process)) != kid_of(token)
+
+
+async def test_the_metadata_names_where_the_keys_are(lms: Lms) -> None:
+    answer = await lms.client.get("/auth/.well-known/oauth-authorization-server")
+    assert answer.status_code == 200
+    found = answer.json()
+    base = found["issuer"].removesuffix("/auth")
+    keys = await lms.client.get(found["jwks_uri"].removeprefix(base))
+    assert keys.json()["keys"]
+    assert (await lms.client.post(found["token_endpoint"].removeprefix(base))).status_code == 422
