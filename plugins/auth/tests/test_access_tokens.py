@@ -1,5 +1,6 @@
 """Access tokens: what is accepted, what hostile ones get, and keys that rotate."""
 
+import asyncio
 import base64
 import hmac
 import json
@@ -73,6 +74,8 @@ HOSTILE: dict[str, Callable[[dict[str, Any], dict[str, Any], OKPKey], str]] = {
     "no kid": lambda header, claims, key: signed(without(header, "kid"), claims, key),
     "no typ": lambda header, claims, key: signed(without(header, "typ"), claims, key),
     "typ JWT": lambda header, claims, key: signed(header | {"typ": "JWT"}, claims, key),
+    "typ of a refresh token": lambda header, claims, key: signed(header | {"typ": "rt+jwt"}, claims, key),
+    "brings its key, without kid": lambda header, claims, key: with_own_key(without(header, "kid"), claims),
     "brings its key": lambda header, claims, key: with_own_key(header, claims),
     "jku": lambda header, claims, key: signed(header | {"jku": "https://example.org/keys"}, claims, key),
     "x5u": lambda header, claims, key: signed(header | {"x5u": "https://example.org/x"}, claims, key),
@@ -125,6 +128,31 @@ async def test_hostile_tokens_are_refused(lms: Lms, account: Any, name: str) -> 
     answer = await lms.client.get("/users/me", headers=headers)
     assert answer.status_code == 401, answer.text
     assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("name", ["jku", "x5u"])
+async def test_no_token_makes_us_fetch_its_keys(lms: Lms, account: Any, name: str) -> None:
+    header, claims = decoded((await account.tokens())["access_token"])
+    connections = 0
+
+    def count(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.close()
+
+    async with await asyncio.start_server(count, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        pointing = header | {name: f"http://127.0.0.1:{port}/keys"}
+        for kid in (header["kid"], "theirs"):
+            for key in (OKPKey.generate_key(), await genuine_key(lms)):
+                assert await account.me(signed(pointing | {"kid": kid}, claims, key)) == 401
+        await asyncio.sleep(0.05)
+        assert connections == 0
+        # The server does count: what the test would have seen.
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.05)
+        writer.close()
+    assert connections == 1
 
 
 async def test_a_session_speaks_for_its_own_user_only(lms: Lms, account: Any) -> None:
