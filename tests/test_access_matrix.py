@@ -42,6 +42,16 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "users_give_role": ("user", "404 403 201 201", "404 404 201 201", f"{SUPER} 201", GONE),
     "users_take_role": ("grant", "404 403 202 202", "404 404 202 202", f"{SUPER} 202", "404 403 404 404"),
     "users_restore_role": ("grant", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    "users_define_role": ("institution", "403 403 201 201", "403 403 201 201", f"{SUPER} 201", GONE),
+    "users_list_own_roles": ("role", "no no yes yes", "no no yes yes", "no no no yes", "no no no no"),
+    "users_get_own_role": ("role", "404 404 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "users_change_own_role": ("role", "404 404 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "users_delete_own_role": ("role", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
+    "users_restore_own_role": ("role", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    "users_list_guardians": ("guardianship", "404 no yes yes", "404 404 yes yes", f"{SUPER} yes", "404 no no no"),
+    "users_add_guardian": ("ward", "404 403 201 201", "404 404 201 201", f"{SUPER} 201", GONE),
+    "users_remove_guardian": ("guardianship", "404 403 202 202", "404 404 202 202", f"{SUPER} 202", "404 403 404 404"),
+    "users_restore_guardian": ("guardianship", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
     "auth_end_session": ("session", GONE, GONE, GONE, GONE),
     "courses_list": ("course", "yes yes yes yes", "yes yes yes yes", "no no no yes", "no no no no"),
     "courses_get": ("course", "200 200 200 200", "200 200 200 200", f"{SUPER} 200", GONE),
@@ -80,6 +90,7 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "materials_delete": ("material", "403 202 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
     "materials_restore": ("material", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
     "core_list_deletions": ("deletion", "no no yes yes", "no no yes yes", "no no no yes", "- - - -"),
+    "core_list_audit": ("course", "403 403 yes yes", "403 403 yes yes", "403 403 404 yes", "403 403 404 yes"),
     "core_get_deletion": ("deletion", "404 404 200 200", "404 404 200 200", f"{SUPER} 200", "- - - -"),
 }
 
@@ -98,6 +109,7 @@ PUBLIC = {
     "auth_request_password_reset": "who forgot a password cannot sign in",
     "auth_confirm_password_reset": "the token from the mail says who it is",
     "auth_jwks": "public keys",
+    "auth_metadata": "how to sign in",
 }
 
 
@@ -160,7 +172,12 @@ async def make(world: World, kind: str, place: str) -> dict[str, str]:
             id = (await admin.delete(f"/courses/{id}")).json()["id"]
             return {"id": id, "deletion_id": id}
         return {"id": id, "course_id": id, "user_id": await make_user(world, place)}
-    if kind in ("user", "grant"):
+    if kind == "role":
+        below = world.below["id"] if place == "same" else institution_id
+        body = {"institution_id": below, "name": f"r{uuid4().hex[:12]}", "permissions": ["users.read"]}
+        id = (await admin.create("/users/roles", body))["id"]
+        return {"id": id, "role_id": id}
+    if kind in ("user", "grant", "ward", "guardianship"):
         id = await make_user(world, place)
         if place in ("own", "deleted"):
             body = {"course_id": course_id, "user_id": id, "role": "student"}
@@ -169,6 +186,12 @@ async def make(world: World, kind: str, place: str) -> dict[str, str]:
             body = {"role": "teacher", "institution_id": institution_id}
             grant_id = (await admin.create(f"/users/{id}/roles", body))["id"]
             return {"id": grant_id, "grant_id": grant_id, "user_id": id}
+        if kind in ("ward", "guardianship"):
+            guardian_id = await make_user(world, place)
+            if kind == "ward":
+                return {"id": id, "user_id": id, "guardian_id": guardian_id}
+            link_id = (await admin.create(f"/users/{id}/guardians", {"guardian_id": guardian_id}))["id"]
+            return {"id": link_id, "guardianship_id": link_id, "user_id": id}
         email = (await admin.get(f"/users/{id}")).json()["email"]
         return {"id": id, "user_id": id, "institution_id": institution_id, "email": email}
     if kind == "session":
@@ -217,6 +240,12 @@ def body_of(operation: str, ids: dict[str, str]) -> dict[str, Any] | None:
             return {"full_name": unique}
         case "users_give_role":
             return {"role": "teacher", "institution_id": ids["institution_id"]}
+        case "users_define_role":
+            return {"institution_id": ids["institution_id"], "name": f"r{unique[:12]}", "permissions": ["users.read"]}
+        case "users_change_own_role":
+            return {"summary": unique}
+        case "users_add_guardian":
+            return {"guardian_id": ids["guardian_id"]}
         case "courses_create":
             return {"institution_id": ids["institution_id"], "code": unique, "title": "New"}
         case "courses_update" | "materials_update":
@@ -242,6 +271,8 @@ def filters_of(operation: str, ids: dict[str, str]) -> dict[str, str]:
     """What a list is asked for, so that the thing stands on its first page for who may see it."""
     if operation == "users_list":
         return {"email": ids["email"]}
+    if operation == "core_list_audit":
+        return {"kind": "courses.course", "object_id": ids["id"]}
     if operation == "materials_search":
         return {"q": "photosynthesis", "course_id": ids["course_id"], "limit": "100"}
     return {"limit": "100"} | ({"course_id": ids["course_id"]} if operation in COURSE_LISTS else {})
@@ -277,7 +308,9 @@ def is_list(operation: str) -> bool:
 
 
 def found_in(answer: httpx2.Response, id: str) -> bool:
-    return any(id in (item.get("id"), item.get("material_id")) for item in answer.json()["items"])
+    return any(
+        id in (item.get("id"), item.get("material_id"), item.get("object_id")) for item in answer.json()["items"]
+    )
 
 
 def without_ids(answer: httpx2.Response, ids: dict[str, str]) -> dict[str, Any]:
@@ -363,6 +396,9 @@ PATHS = {
     "institution": "/institutions/{id}",
     "user": "/users/{id}",
     "grant": "/users/{user_id}/roles/{id}",
+    "ward": "/users/{id}",
+    "role": "/users/roles/{id}",
+    "guardianship": "/users/{user_id}/guardians/{id}",
     "session": "/auth/sessions/{id}",
     "course": "/courses/{id}",
     "section": "/courses/{course_id}/sections/{id}",
