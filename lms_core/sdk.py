@@ -14,10 +14,11 @@ from lms_core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from lms_core.explain import Decision, explain, find_object, who_may
 from lms_core.hookspecs import hookimpl
 from lms_core.inputs import Description, Input, Instant, Name
 from lms_core.kinds import alive, kind_name, live
-from lms_core.pagination import JsonBytes, Listing, Page, PageParams, Point
+from lms_core.pagination import JsonBytes, Listing, Page, PageParams, Paging, Point
 from lms_core.permissions import ACTOR_ID, SUPER_ADMIN, Access, Filter, Rules
 from lms_core.routing import IfMatch, Router, Uow, public, reads, requires, signed_in
 from lms_core.types import (
@@ -50,6 +51,7 @@ __all__ = [
     "Cascade",
     "Conflict",
     "Context",
+    "Decision",
     "Deleted",
     "DeletionRead",
     "Description",
@@ -72,6 +74,7 @@ __all__ = [
     "NotFound",
     "Page",
     "PageParams",
+    "Paging",
     "Permission",
     "PluginInfo",
     "Point",
@@ -98,6 +101,8 @@ __all__ = [
     "alive",
     "among",
     "delete",
+    "explain",
+    "find_object",
     "hookimpl",
     "kind_name",
     "live",
@@ -107,4 +112,5 @@ __all__ = [
     "requires",
     "restore",
     "signed_in",
+    "who_may",
 ]

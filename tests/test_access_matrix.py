@@ -42,6 +42,8 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "users_give_role": ("user", "404 403 201 201", "404 404 201 201", f"{SUPER} 201", GONE),
     "users_take_role": ("grant", "404 403 202 202", "404 404 202 202", f"{SUPER} 202", "404 403 404 404"),
     "users_restore_role": ("grant", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    "users_explain": ("user", "404 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "users_list_permitted": ("course", "no yes yes yes", "no no yes yes", "404 404 404 no", GONE),
     "users_define_role": ("institution", "403 403 201 201", "403 403 201 201", f"{SUPER} 201", GONE),
     "users_list_own_roles": ("role", "no no yes yes", "no no yes yes", "no no no yes", "no no no no"),
     "users_get_own_role": ("role", "404 404 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
@@ -271,6 +273,8 @@ def filters_of(operation: str, ids: dict[str, str]) -> dict[str, str]:
     """What a list is asked for, so that the thing stands on its first page for who may see it."""
     if operation == "users_list":
         return {"email": ids["email"]}
+    if operation == "users_explain":
+        return {"on": f"users.user:{ids['id']}"}
     if operation == "core_list_audit":
         return {"kind": "courses.course", "object_id": ids["id"]}
     if operation == "materials_search":

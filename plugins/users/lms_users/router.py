@@ -19,7 +19,7 @@ from lms_core.sdk import (
     restore,
     signed_in,
 )
-from lms_users import grants, guardians, roles, service
+from lms_users import explanations, grants, guardians, roles, service
 from lms_users.emails import email_key
 from lms_users.models import Grant, Guardianship, Role, User
 from lms_users.schemas import (
@@ -27,6 +27,8 @@ from lms_users.schemas import (
     GuardianAdd,
     GuardianshipRead,
     MeRead,
+    PermissionsRead,
+    PermittedUser,
     RoleCreate,
     RoleGrant,
     RoleRead,
@@ -37,6 +39,8 @@ from lms_users.schemas import (
 )
 
 router = Router()
+OnObject = Annotated[str, Query(max_length=200, description="`course:<id>`, or `courses.course:<id>`")]
+Permitted = Annotated[str, Query(max_length=100, description="Such as `courses.edit`")]
 MAY_DEFINE = requires("users.define_roles", on="role", path="role_id")
 MAY_EDIT = requires("users.edit", on="user", path="user_id")
 MAY_GRANT = requires("users.grant", on="user", path="user_id")
@@ -64,6 +68,12 @@ async def list_users(
 async def me(uow: Uow) -> Response:
     """You, with your roles and permissions."""
     return await service.me(uow)
+
+
+@router.get("/permitted", response_model=Page[PermittedUser], dependencies=[reads("users.read")])
+async def list_permitted(uow: Uow, params: PageParams, permission: Permitted, on: OnObject) -> Response:
+    """Who may do a thing, among the users that you may know; asks for the roles, not for what is one's own."""
+    return await explanations.permitted(uow, params, permission, on)
 
 
 @router.post(
@@ -190,6 +200,12 @@ async def restore_role(
     await service.not_found_unless_known(uow, user_id)
     await grants.refuse_unless_of_user(uow, user_id, grant_id)
     return await restore(uow, Grant, grant_id, request, dry_run)
+
+
+@router.get("/{user_id}/permissions", response_model=PermissionsRead, dependencies=[reads("users.read")])
+async def explain(uow: Uow, user_id: UUID, on: OnObject) -> Response:
+    """Why a user may, or may not, do each thing with one object."""
+    return await explanations.permissions_of(uow, user_id, on)
 
 
 @router.get("/{user_id}/guardians", response_model=Page[GuardianshipRead], dependencies=[reads("users.read")])

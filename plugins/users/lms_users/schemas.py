@@ -152,3 +152,36 @@ class MeRead(UserRead):
 
     roles: list[HeldRoleRead]
     permissions: list[str]
+
+
+class ObjectRead(BaseModel):
+    """One object."""
+
+    kind: str
+    id: UUID
+
+
+class PermissionRead(BaseModel):
+    """One permission: through which roles it is given, or what is missing."""
+
+    permission: str
+    allowed: bool
+    through: list[HeldRoleRead]
+    missing: str | None
+
+
+class PermissionsRead(BaseModel):
+    """What a user may do with one object. `readable` includes what is one's own."""
+
+    user_id: UUID
+    on: ObjectRead
+    readable: bool
+    permissions: list[PermissionRead]
+
+
+class PermittedUser(BaseModel):
+    """A user who may do it."""
+
+    id: UUID
+    full_name: str
+    email: str
