@@ -71,7 +71,7 @@ async def me(uow: Uow) -> Response:
 
 
 @router.get("/permitted", response_model=Page[PermittedUser], dependencies=[reads("users.read")])
-async def list_permitted(uow: Uow, params: PageParams, permission: Permitted, on: OnObject) -> Response:
+async def permitted(uow: Uow, params: PageParams, permission: Permitted, on: OnObject) -> Response:
     """Who may do a thing, among the users that you may know; asks for the roles, not for what is one's own."""
     return await explanations.permitted(uow, params, permission, on)
 
