@@ -12,7 +12,7 @@ from sqlalchemy import DateTime, bindparam, true
 from sqlmodel import col
 
 from lms_core.audit import AuditEntry
-from lms_core.errors import Forbidden, Invalid, NotFound
+from lms_core.errors import Forbidden, Invalid
 from lms_core.inputs import Instant
 from lms_core.pagination import Listing, Page, PageParams
 from lms_core.permissions import Filter
@@ -69,8 +69,6 @@ async def refuse_unless_may_read(uow: UnitOfWork, kind: str | None, object_id: U
     if found is None:
         known = ", ".join(uow.context.platform.kinds.by_name)
         raise Invalid("unknown_kind", f"There is no kind of this name; use one of: {known}.", ("query", "kind"))
-    if not await uow.knows(found.model, object_id):
-        raise NotFound(kind, object_id)
     await uow.require(READ_AUDIT.name, found.model, object_id)
 
 

@@ -51,12 +51,9 @@ async def find_object(uow: UnitOfWork, on: str) -> tuple[Kind, UUID]:
 async def explain(uow: UnitOfWork, access: Access, kind: Kind, id: UUID) -> tuple[bool, list[Decision]]:
     """Whether an actor may read a live row, and the decision on every permission there is, in one statement."""
     rules, model = uow.context.platform.rules, kind.model
-    holder = next((rule.holder for rule in rules.reading(model) if rule.holder is not None), None)
     names = sorted(rules.permissions)
-    filters = [
-        rules.any_of(access, model, [ReadRule(model, name, holder=holder)], f"explained{number}_")
-        for number, name in enumerate(names)
-    ]
+    asked_by = [rules.rule_for(model, name) for name in names]
+    filters = [rules.any_of(access, model, [rule], f"explained{number}_") for number, rule in enumerate(asked_by)]
     readable = rules.readable(access, model)
     columns = [one.write(model).label(f"permission_{number}") for number, one in enumerate(filters)]
     parameters = dict(readable.parameters)
@@ -66,27 +63,34 @@ async def explain(uow: UnitOfWork, access: Access, kind: Kind, id: UUID) -> tupl
     row = (await uow.session.execute(asked, parameters)).first()
     if row is None:
         raise NotFound(kind.name, id)
-    places = await places_of(uow, kind, id)
-    asked_as = None if kind.stands_for_person else kind.name
+    places = {rule.holder is None: await places_of(uow, kind, id, rule) for rule in one_of_each(asked_by)}
     decisions = []
-    for name, allowed in zip(names, row[1:], strict=True):
-        through = [held for held in access.roles if counts(uow, held, name, asked_as, places)] if allowed else []
+    for rule, name, allowed in zip(asked_by, names, row[1:], strict=True):
+        at = places[rule.holder is None]
+        through = [held for held in access.roles if counts(uow, held, rule, at)] if allowed else []
         decisions.append(Decision(name, bool(allowed), tuple(through), tuple(sorted(rules.roles_with(name)))))
     return bool(row[0]), decisions
 
 
-def counts(uow: UnitOfWork, held: HeldRole, permission: str, kind: str | None, places: set[Place]) -> bool:
-    """Whether a held role gives a permission at one of these places."""
+def one_of_each(rules: Iterable[ReadRule]) -> Iterable[ReadRule]:
+    """One rule that asks of the row, and one that asks of its person, where there are such."""
+    return {rule.holder is None: rule for rule in rules}.values()
+
+
+def counts(uow: UnitOfWork, held: HeldRole, rule: ReadRule, places: set[Place]) -> bool:
+    """Whether a held role gives the permission of a rule at one of these places."""
+    rules, permission = uow.context.platform.rules, str(rule.permission)
+    kind = None if rule.holder is not None else kind_name(rule.model)
     if held.object_id is None:
-        return held.role == SUPER_ADMIN or uow.context.platform.rules.gives(held, permission, kind)
-    return (held.kind, UUID(str(held.object_id))) in places and uow.context.platform.rules.gives(held, permission, kind)
+        return held.role == SUPER_ADMIN or rules.gives(held, permission, kind)
+    return (held.kind, UUID(str(held.object_id))) in places and rules.gives(held, permission, kind)
 
 
 async def who_may(uow: UnitOfWork, permission: str, kind: Kind, id: UUID) -> list[UUID]:
     """Everybody whose roles give a permission on a row, by their ids; whether they may sign in is not asked."""
     rules = uow.context.platform.rules
-    places = await with_above_in_trees(uow, await places_of(uow, kind, id))
-    asked_as = None if kind.stands_for_person else kind.name
+    rule = rules.rule_for(kind.model, permission)
+    places = await with_above_in_trees(uow, await places_of(uow, kind, id, rule))
     found: set[UUID] = set()
     for source in rules.sources:
         held = source.statement.subquery()
@@ -96,20 +100,17 @@ async def who_may(uow: UnitOfWork, permission: str, kind: Kind, id: UUID) -> lis
         for actor_id, object_id, role, grant_id, own in (await uow.session.execute(select(*columns).where(at))).all():
             given = None if own is None else frozenset(own)
             one = HeldRole(source.name, source.kind, object_id, role, grant_id, None, given)
-            if counts(uow, one, permission, asked_as, places):
+            if counts(uow, one, rule, places):
                 found.add(actor_id)
     return sorted(found)
 
 
-async def places_of(uow: UnitOfWork, kind: Kind, id: UUID) -> set[Place]:
-    """A row and all that it hangs under; for a person also where they hold roles, and what that hangs under."""
-    places = await scope_of(uow, kind.model, [id])
-    if not kind.stands_for_person:
-        return places
-    holder = next(rule.holder for rule in kind.rules if rule.holder is not None)
-    person = (await uow.session.execute(select(holder).where(col(kind.model.id) == id))).scalar_one()
-    # The row itself is no place at which its person's roles count.
-    places = set() if not any(rule.holder is None and rule.permission for rule in kind.rules) else places
+async def places_of(uow: UnitOfWork, kind: Kind, id: UUID, rule: ReadRule) -> set[Place]:
+    """A row and all that it hangs under; or, for its person, where they hold roles and what that hangs under."""
+    if rule.holder is None:
+        return await scope_of(uow, kind.model, [id])
+    person = (await uow.session.execute(select(rule.holder).where(col(kind.model.id) == id))).scalar_one()
+    places: set[Place] = set()
     for source in uow.context.platform.rules.sources:
         held = source.statement.subquery()
         at = select(held.c.object_id).where(held.c.actor_id == person, held.c.object_id.is_not(None)).distinct()

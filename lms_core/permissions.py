@@ -200,8 +200,14 @@ class Rules:
 
     def permitted(self, access: Access, permission: str, model: type[Table]) -> Filter:
         """On which rows does this actor have the permission?"""
-        holder = next((rule.holder for rule in self.reading(model) if rule.holder is not None), None)
-        return self.any_of(access, model, [ReadRule(model, permission, holder=holder)], "may")
+        return self.any_of(access, model, [self.rule_for(model, permission)], "may")
+
+    def rule_for(self, model: type[Table], permission: str) -> ReadRule:
+        """How a permission is asked on rows of a kind: as its own read rule says, else as those for people do."""
+        rules = self.reading(model)
+        asked = [rule for rule in rules if rule.permission == permission] or rules
+        holder = next((rule.holder for rule in asked if rule.holder is not None), None)
+        return ReadRule(model, permission, holder=holder)
 
     def restorable(self, access: Access, kind: Kind, name: str) -> Filter:
         """Which dead rows of a kind may this actor bring back?

@@ -21,9 +21,11 @@ GUARDIAN = Point(Guardianship, GuardianshipRead)
 
 
 async def link(uow: UnitOfWork, student_id: UUID, guardian_id: UUID) -> Guardianship:
-    """Make somebody the guardian of a student."""
+    """Make somebody the guardian of a student whom the actor looks after and who is below them."""
     if student_id == guardian_id:
         raise Invalid("own_guardian", "Nobody is their own guardian.", ("body", "guardian_id"))
+    await uow.require("users.edit", User, student_id)
+    await refuse_unless_above(uow, student_id)
     for id in sorted((student_id, guardian_id)):
         await uow.hold(USER, id)
     guardianship = Guardianship(student_id=student_id, guardian_id=guardian_id)
@@ -34,7 +36,6 @@ async def link(uow: UnitOfWork, student_id: UUID, guardian_id: UUID) -> Guardian
 
 async def add(uow: UnitOfWork, student_id: UUID, guardian_id: UUID) -> Response:
     """Link two users, both of whom the actor looks after."""
-    await uow.require("users.edit", User, student_id)
     await uow.require("users.edit", User, guardian_id)
     return await GUARDIAN.after_write(uow, (await link(uow, student_id, guardian_id)).id, 201)
 

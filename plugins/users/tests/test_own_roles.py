@@ -153,6 +153,9 @@ async def test_guardians_read_their_students_things_and_change_nothing(lms: Lms,
     ):
         assert (await guardian.patch(path, change)).status_code == 403, path
         assert (await guardian.delete(path)).status_code == 403, path
+    explained = await guardian.get(f"/users/{guardian.id}/permissions", params={"on": f"user:{student.id}"})
+    given = {one["permission"] for one in explained.json()["permissions"] if one["allowed"]}
+    assert {name for name in given if name.startswith("users.")} == {"users.read_ward"}
     # The principal looks after guardians, too.
     assert (await school.principal.patch(f"/users/{guardian.id}", {"full_name": "Renamed"})).status_code == 200
 
@@ -175,5 +178,8 @@ async def test_guardians_of_strangers_are_refused(lms: Lms, school: School) -> N
     for student, guardian in ((school.student, other.student), (other.student, school.student)):
         answer = await school.principal.post(f"/users/{student.id}/guardians", {"guardian_id": str(guardian.id)})
         assert (answer.status_code, answer.json()["code"]) == (404, "user_not_found")
+    equal = await lms.make_user("principal", school.institution["id"])
+    refused = await school.principal.post(f"/users/{equal.id}/guardians", {"guardian_id": str(school.student.id)})
+    assert refused.status_code == 403
     own = await school.principal.post(f"/users/{school.student.id}/guardians", {"guardian_id": str(school.student.id)})
     assert (own.status_code, own.json()["code"]) == (422, "own_guardian")
