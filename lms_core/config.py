@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     trusted_proxies: str = "127.0.0.1"
     cors_origins: str = ""
     rate_limit: str | None = None
+    smtp_url: str = Field(default="", pattern=r"^((smtps?|smtp\+plain)://([^/\s@]+@)?[^/\s@:]+(:\d{1,5})?/?)?$")
+    mail_from: str = Field(default="", pattern=r"^([^@\s]+@[^@\s]+)?$")
     data: str = ".lms"
     plugins_file: str = "plugins.toml"
     database_pool: int = Field(default=10, ge=2, le=200)
@@ -69,6 +71,8 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         name = "LMS_" + "_".join(str(part) for part in first["loc"]).upper()
         raise StartRefused(f"The environment variable {name} is not usable: {first['msg']}.") from None
+    if settings.smtp_url and not settings.mail_from:
+        raise StartRefused("LMS_MAIL_FROM is missing; set it to the address from which LMS_SMTP_URL sends.")
     if settings.production:
         refuse_unsafe_production(settings)
     return settings

@@ -18,6 +18,7 @@ from lms_core.explain import Decision, explain, find_object, who_may
 from lms_core.hookspecs import hookimpl
 from lms_core.inputs import Description, Input, Instant, Name
 from lms_core.kinds import alive, kind_name, live
+from lms_core.mail import send_mail
 from lms_core.pagination import JsonBytes, Listing, Page, PageParams, Paging, Point
 from lms_core.permissions import ACTOR_ID, SUPER_ADMIN, Access, Filter, Rules
 from lms_core.routing import IfMatch, Router, Uow, public, reads, requires, signed_in
@@ -111,6 +112,7 @@ __all__ = [
     "reads",
     "requires",
     "restore",
+    "send_mail",
     "signed_in",
     "who_may",
 ]

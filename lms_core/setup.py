@@ -8,6 +8,8 @@ from lms_core.operations import health_report
 from lms_core.platform import Platform
 from lms_core.uow import Context
 
+NO_MAIL = "mail: LMS_SMTP_URL is not set; mails are kept in the data folder and reach nobody"
+
 
 async def run_setups(platform: Platform, demo: bool) -> list[str]:
     """Run every plugin's setup in order; lines for the person who starts the system."""
@@ -23,6 +25,8 @@ async def examine(platform: Platform) -> list[tuple[str, bool]]:
     found = [(f"{len(platform.plugins)} plugins: {', '.join(plugin.name for plugin in platform.plugins)}", True)]
     async with running(Context.create(platform)) as context:
         report = await health_report(context)
+    settings = platform.settings
+    found.append(("mail: sent by LMS_SMTP_URL", True) if settings.smtp_url else (NO_MAIL, not settings.production))
     reachable = True
     for check in report["checks"]:
         is_well = check["status"] == "ok"

@@ -21,6 +21,7 @@ from lms_core.datafolder import DataFolder, holder, is_free
 from lms_core.engines import Engines
 from lms_core.errors import StartRefused
 from lms_core.forked import ForkedChild
+from lms_core.mail_folder import MailFolder
 from lms_core.terminal import Terminal
 
 # In the order in which they stop, after which the engines stop.
@@ -82,6 +83,7 @@ class Supervisor:
         self.environment: dict[str, str] = {}
         self.processes: dict[str, Process] = {}
         self.is_stopping = False
+        self.mails = MailFolder(self.folder.path)
 
     def choose_port(self, host: str, port: int) -> int:
         """The port of the API: as asked, or the folder's own for 0; StartRefused when it is taken."""
@@ -97,6 +99,8 @@ class Supervisor:
 
     def start(self, demo: bool) -> None:
         """Start everything and return when the API is ready; StartRefused when it can't be."""
+        # What is there already was shown when it came.
+        self.mails.new_mails()
         embedded = [name for name, (setting, _) in ENGINE_SETTINGS.items() if not os.environ.get(setting)]
         self.environment = os.environ | {
             "LMS_DATA": str(self.folder.path),
@@ -170,6 +174,7 @@ class Supervisor:
         """Start again what dies, until a signal says to stop."""
         while not self.is_stopping:
             self.look()
+            self.show_mails()
             time.sleep(LOOK_INTERVAL_SECONDS)
 
     def ask_to_stop(self, *_: object) -> None:
@@ -184,6 +189,13 @@ class Supervisor:
             elif process.due is None and (code := process.child.exit_code()) is not None:
                 process.child.kill_remains()
                 self.set_due(process, f"died (signal {-code})" if code < 0 else f"ended (exit code {code})")
+
+    def show_mails(self) -> None:
+        """What would have been sent: without a mail server the terminal is the mailbox."""
+        for path, text in self.mails.new_mails():
+            self.terminal.say(f"Mail, kept as {path}:")
+            for line in text.splitlines():
+                self.terminal.say(f"  | {line}")
 
     def set_due(self, process: Process, what: str) -> None:
         """Say what happened to a process, and plan its next start."""

@@ -57,6 +57,7 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "auth_end_session": ("session", GONE, GONE, GONE, GONE),
     "courses_list": ("course", "yes yes yes yes", "yes yes yes yes", "no no no yes", "no no no no"),
     "courses_get": ("course", "200 200 200 200", "200 200 200 200", f"{SUPER} 200", GONE),
+    "auth_invite": ("user", "404 403 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
     "courses_create": ("institution", "403 201 201 201", "403 201 201 201", f"{SUPER} 201", GONE),
     "courses_update": ("course", "403 200 200 200", "403 403 200 200", f"{SUPER} 200", GONE),
     "courses_delete": ("course", "403 403 202 202", "403 403 202 202", f"{SUPER} 202", GONE),
@@ -110,6 +111,7 @@ PUBLIC = {
     "auth_logout": "the refresh token says who it is",
     "auth_request_password_reset": "who forgot a password cannot sign in",
     "auth_confirm_password_reset": "the token from the mail says who it is",
+    "auth_accept_invitation": "the token from the mail says who it is",
     "auth_jwks": "public keys",
     "auth_metadata": "how to sign in",
 }
@@ -248,6 +250,8 @@ def body_of(operation: str, ids: dict[str, str]) -> dict[str, Any] | None:
             return {"summary": unique}
         case "users_add_guardian":
             return {"guardian_id": ids["guardian_id"]}
+        case "auth_invite":
+            return {"user_id": ids["user_id"]}
         case "courses_create":
             return {"institution_id": ids["institution_id"], "code": unique, "title": "New"}
         case "courses_update" | "materials_update":

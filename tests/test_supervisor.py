@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from lms_core.errors import StartRefused
+from lms_core.mail_folder import keep_mail
 from lms_core.supervisor import Process, status
 
 PATIENCE_SECONDS = 60
@@ -173,6 +174,16 @@ def test_up_says_what_to_open_and_sigterm_leaves_nothing(tmp_path: Path) -> None
         after = running.status()
         assert not after["ready"]
         assert {process["pid"] for process in after["processes"].values()} == {None}
+
+
+def test_mails_that_nobody_sends_are_shown(tmp_path: Path) -> None:
+    keep_mail(tmp_path / "data", "old", b"Subject: From before\n\nText\n")
+    with up(tmp_path) as running:
+        running.read_until("Ready: ")
+        keep_mail(running.data, "new", b"To: ada@example.org\nSubject: Hello\n\nFirst\nSecond\n")
+        running.read_until("| Second")
+        shown = [line.split("| ")[1].strip() for line in running.lines if line.startswith("  |")]
+        assert shown == ["To: ada@example.org", "Subject: Hello", "", "First", "Second"]
 
 
 def test_engines_elsewhere_are_not_started(tmp_path: Path) -> None:

@@ -17,3 +17,10 @@ class PasswordResetRequested(Event, name="auth.password_reset_requested.v1"):
 
     reset_id: UUID
     user_id: UUID
+
+
+class InvitationMade(Event, name="auth.invitation_made.v1"):
+    """A user is invited to choose a first password; the token is rebuilt from the id when the mail is written."""
+
+    invitation_id: UUID
+    user_id: UUID

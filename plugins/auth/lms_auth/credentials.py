@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 
 from lms_auth import sessions
-from lms_auth.models import Credential, PasswordReset
+from lms_auth.models import Credential, Invitation, PasswordReset
 from lms_auth.password_rules import refuse_weak
 from lms_auth.passwords import DUMMY_HASH, Hasher
 from lms_auth.schemas import PasswordChange
@@ -63,7 +63,7 @@ async def is_right(context: Context, password: str, stored: Stored | None, guess
 async def replace_password(
     uow: UnitOfWork, user_id: UUID, password_hash: str, keep_session: UUID | None = None
 ) -> set[UUID]:
-    """Store a hash; end the user's sessions and their resets, which are returned."""
+    """Store a hash; end the user's sessions, and their resets and invitations, which are returned."""
     values = {"password_hash": password_hash, "changed_at": func.now()}
     await uow.session.execute(
         insert(Credential)
@@ -72,17 +72,12 @@ async def replace_password(
     )
     uow.record("password_changed", USER, user_id)
     await sessions.end_all(uow, user_id, "password", keep=keep_session)
-    ended = (
-        update(PasswordReset)
-        .where(
-            col(PasswordReset.user_id) == user_id,
-            col(PasswordReset.used_at).is_(None),
-            col(PasswordReset.expires_at) > func.now(),
-        )
-        .values(used_at=func.now())
-        .returning(col(PasswordReset.id))
-    )
-    return set((await uow.session.execute(ended)).scalars())
+    ended: set[UUID] = set()
+    for model in (PasswordReset, Invitation):
+        usable = col(model.user_id) == user_id, col(model.used_at).is_(None), col(model.expires_at) > func.now()
+        statement = update(model).where(*usable).values(used_at=func.now()).returning(col(model.id))
+        ended |= set((await uow.session.execute(statement)).scalars())
+    return ended
 
 
 async def change(uow: UnitOfWork, data: PasswordChange, address: str) -> None:

@@ -62,11 +62,21 @@ class SigningKey(Record, table=True):
     retires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
-class PasswordReset(Record, table=True):
-    """A reset that was asked for; its token is derived from the secret and this id."""
-
-    __tablename__ = "auth_password_reset"
+class MailedToken(Record):
+    """What a token in a mail stands for; the token is derived from the secret, this id and the user's address."""
 
     user_id: UUID = Field(foreign_key="users_user.id", index=True)
     expires_at: datetime = Field(sa_type=DateTime(timezone=True))
     used_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+
+
+class PasswordReset(MailedToken, table=True):
+    """A reset that was asked for."""
+
+    __tablename__ = "auth_password_reset"
+
+
+class Invitation(MailedToken, table=True):
+    """An invitation to choose a first password."""
+
+    __tablename__ = "auth_invitation"

@@ -4,16 +4,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from lms_users.contracts import Passwords, UserDisabled
+from lms_users.contracts import Passwords, UserDisabled, UserInvited
 from typer import Typer
 
-from lms_auth import password_resets, sessions
+from lms_auth import invitations, password_resets, sessions
 from lms_auth.access_tokens import AccessTokens
 from lms_auth.commands import commands
-from lms_auth.contracts import PasswordResetRequested
+from lms_auth.contracts import InvitationMade, PasswordResetRequested
 from lms_auth.credentials import StoredPasswords
 from lms_auth.first_super_admin import ensure_super_admin
-from lms_auth.models import AuthSession, Credential, PasswordReset, SigningKey
+from lms_auth.models import AuthSession, Credential, Invitation, PasswordReset, SigningKey
 from lms_auth.passwords import Hasher
 from lms_auth.router import router
 from lms_auth.settings import AuthSettings
@@ -49,8 +49,8 @@ def lms_routes() -> list[Router]:
 
 @hookimpl
 def lms_models() -> list[type[Record]]:
-    """Four tables."""
-    return [AuthSession, Credential, SigningKey, PasswordReset]
+    """Five tables."""
+    return [AuthSession, Credential, SigningKey, PasswordReset, Invitation]
 
 
 @hookimpl
@@ -68,11 +68,13 @@ def lms_services() -> list[Service]:
 
 @hookimpl
 def lms_handlers() -> list[Handler]:
-    """Disabled and deleted users are signed out; who forgot a password gets a mail."""
+    """Disabled and deleted users are signed out; who forgot a password, or is to choose the first, gets a mail."""
     return [
         Handler("auth.end_sessions_of_disabled", UserDisabled, sessions.end_of_disabled),
         Handler("auth.end_sessions_of_deleted", Deleted, sessions.end_of_deleted),
-        Handler("auth.write_reset_mail", PasswordResetRequested, password_resets.write_mail, transactional=False),
+        Handler("auth.send_reset", PasswordResetRequested, password_resets.send, transactional=False),
+        Handler("auth.invite_new", UserInvited, invitations.begin_for_new),
+        Handler("auth.send_invitation", InvitationMade, invitations.send, transactional=False),
     ]
 
 

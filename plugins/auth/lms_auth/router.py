@@ -5,9 +5,12 @@ from uuid import UUID
 
 from fastapi import Form, Request, Response
 
-from lms_auth import credentials, password_resets, sessions, sign_in
+from lms_auth import credentials, invitations, password_resets, sessions, sign_in
 from lms_auth.access_tokens import AccessTokens, metadata_of
 from lms_auth.schemas import (
+    InvitationAccept,
+    InvitationRead,
+    InvitationRequest,
     KeySet,
     LoginForm,
     Metadata,
@@ -18,7 +21,7 @@ from lms_auth.schemas import (
     SessionRead,
     TokenPair,
 )
-from lms_core.sdk import JsonBytes, Page, PageParams, Router, Uow, public, signed_in
+from lms_core.sdk import JsonBytes, Page, PageParams, Router, Uow, public, requires, signed_in
 
 router = Router()
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -88,6 +91,29 @@ async def request_password_reset(uow: Uow, data: PasswordResetRequest) -> Respon
 async def confirm_password_reset(uow: Uow, data: PasswordResetConfirm) -> None:
     """Set a new password with the token from the mail; ends all sessions."""
     await password_resets.confirm(uow, data)
+
+
+@router.post(
+    "/invitations",
+    status_code=202,
+    response_model=InvitationRead,
+    responses=THROTTLED,
+    dependencies=[requires("users.edit", on="user", body="user_id")],
+)
+async def invite(uow: Uow, data: InvitationRequest) -> Response:
+    """Have a mail sent with which a user without a password chooses one; ends their earlier invitations."""
+    return await invitations.invite(uow, data.user_id)
+
+
+@router.post(
+    "/invitations/accept",
+    status_code=204,
+    responses=THROTTLED,
+    dependencies=[public("the token from the mail says who it is")],
+)
+async def accept_invitation(uow: Uow, data: InvitationAccept) -> None:
+    """Choose the first password with the token from the mail; then sign in with it."""
+    await invitations.accept(uow, data)
 
 
 @router.get("/.well-known/jwks.json", response_model=KeySet, dependencies=[public("public keys")])

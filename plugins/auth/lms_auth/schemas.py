@@ -101,6 +101,36 @@ class PasswordResetConfirm(Input):
     new_password: SecretText
 
 
+class InvitationRequest(Input):
+    """Who is to be invited."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"user_id": "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80"}})
+
+    user_id: UUID
+
+
+class InvitationRead(BaseModel):
+    """An invitation whose mail is on its way."""
+
+    id: UUID
+    user_id: UUID
+    created_at: datetime
+    expires_at: datetime
+
+
+class InvitationAccept(Input):
+    """The token from the mail, and the first password."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"token": "i1.AZnwwrbBfQydXTpMW2p_gA…", "password": "a long and winding passphrase"}
+        }
+    )
+
+    token: str
+    password: SecretText
+
+
 class PublicKey(BaseModel):
     """An Ed25519 public key (RFC 8037)."""
 

@@ -8,7 +8,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from lms_auth import password_resets
+from lms_auth import mailed_tokens, password_resets
+from lms_auth.mailed_tokens import RESET
 from lms_auth.password_rules import common_words, refuse_weak
 from lms_auth.settings import AuthSettings
 
@@ -137,7 +138,7 @@ async def reset_token(account: Any) -> str:
     [row] = await account.lms.sql(
         "SELECT id FROM auth_password_reset WHERE user_id = :id ORDER BY id DESC LIMIT 1", id=account.id
     )
-    path = Path(account.lms.context.settings.data) / "mails" / f"{row['id']}.eml"
+    path = Path(account.lms.context.settings.data) / "mails" / f"password-reset-{row['id']}.eml"
     assert path.stat().st_mode & 0o077 == 0
     mail = message_from_bytes(path.read_bytes(), policy=policy.SMTPUTF8)
     assert mail["To"] == account.email
@@ -192,7 +193,8 @@ async def test_forged_reset_tokens(lms: Lms, account: Any) -> None:
     await ask_for_reset(account)
     token = await reset_token(account)
     last = "A" if token[-1] != "A" else "B"
-    for forged in (token[:-1] + last, password_resets.derive(lms.context, uuid4()), token + "=", "p1.", "", "ü"):
+    foreign = mailed_tokens.derive(lms.context, RESET, uuid4(), account.email)
+    for forged in (token[:-1] + last, foreign, token + "=", "p1.", "", "ü"):
         assert (await confirm(account, forged)).status_code == 422
     assert (await confirm(account, token)).status_code == 204
 

@@ -87,6 +87,12 @@ class UserCreated(Event, name="users.user_created.v1"):
     user_id: UUID
 
 
+class UserInvited(Event, name="users.user_invited.v1"):
+    """A new user is to be invited to choose a password, by whoever keeps passwords."""
+
+    user_id: UUID
+
+
 class UserDisabled(Event, name="users.user_disabled.v1"):
     """A user may not sign in any more; their sessions are to end."""
 

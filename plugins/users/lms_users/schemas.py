@@ -100,8 +100,16 @@ class UserCreate(Input):
     email: Email
     full_name: Name
     password: Secret | None = None
+    invite: bool = Field(default=False, description="Send a mail with which the user chooses a password")
     roles: list[RoleGrant] = Field(default_factory=list, max_length=50)
     guardian_of: list[UUID] = Field(default_factory=list, max_length=20, description="Students whose guardian this is")
+
+    @model_validator(mode="after")
+    def one_way_to_a_password(self) -> Self:
+        """Who is invited chooses the password."""
+        if self.invite and self.password is not None:
+            raise ValueError("give a password, or invite the user to choose one")
+        return self
 
 
 class UserUpdate(Input):

@@ -24,7 +24,7 @@ from lms_core.sdk import (
     delete,
 )
 from lms_users import grants, guardians
-from lms_users.contracts import Passwords, Person, UserCreated, UserDirectory, UserDisabled
+from lms_users.contracts import Passwords, Person, UserCreated, UserDirectory, UserDisabled, UserInvited
 from lms_users.emails import email_key
 from lms_users.models import Grant, User
 from lms_users.schemas import RoleGrant, UserCreate, UserRead, UserUpdate
@@ -56,8 +56,10 @@ async def create(uow: UnitOfWork, data: UserCreate) -> Response:
             ("body", "roles"),
         )
     passwords = uow.use_if_enabled(Passwords)
-    if data.password is not None and passwords is None:
-        raise Unavailable("No enabled plugin keeps passwords; leave the password out.", "passwords_unavailable")
+    if (data.password is not None or data.invite) and passwords is None:
+        raise Unavailable(
+            "No enabled plugin keeps passwords; leave the password, or the invitation, out.", "passwords_unavailable"
+        )
     for role in data.roles:
         # Before the password is looked at: what an institution asks of passwords is not for strangers.
         await grants.what_may_be_given(uow, role)
@@ -74,6 +76,8 @@ async def create(uow: UnitOfWork, data: UserCreate) -> Response:
     if passwords and prepared:
         await passwords.store(uow, user.id, prepared)
     uow.emit(UserCreated(user_id=user.id))
+    if data.invite:
+        uow.emit(UserInvited(user_id=user.id))
     return await USER_POINT.after_write(uow, user.id, 201)
 
 
