@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,12 +15,12 @@ import redis.asyncio
 import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import select
+from sqlmodel import col, func, select
 
 from lms_core.access_cache import AccessCache
 from lms_core.audit import SESSION_KEY, Trail
 from lms_core.config import Settings
-from lms_core.db import Database, Table, natural_key_index
+from lms_core.db import Database, Table, among, natural_key_index
 from lms_core.errors import Forbidden, NotFound, StateConflict, Unavailable
 from lms_core.etags import check_if_match
 from lms_core.kinds import alive, kind_name, scope_columns
@@ -186,6 +186,13 @@ class UnitOfWork:
         permitted = self.permitted(permission, model)
         statement = select(model.id).where(model.id == id, alive(model), permitted.write(model))
         return (await self.session.execute(statement, permitted.parameters)).first() is not None
+
+    async def can_on_all(self, permission: str, on: type[Table] | str, ids: Collection[UUID]) -> bool:
+        """Whether the actor has a permission on each of some rows, which all live."""
+        model = self.model(on)
+        permitted = self.permitted(permission, model)
+        statement = select(func.count()).where(among(col(model.id), set(ids)), alive(model), permitted.write(model))
+        return (await self.session.execute(statement, permitted.parameters)).scalar_one() == len(set(ids))
 
     async def require(self, permission: str, on: type[Table] | str, id: UUID) -> None:
         """Raise NotFound when the actor may not know the row, Forbidden when they may not do this to it.

@@ -130,6 +130,24 @@ async def refuse_unless_above(uow: UnitOfWork, user_id: UUID) -> None:
             raise Forbidden("This user holds a role that is not below yours, or outside of where you hold yours.")
 
 
+async def refuse_unless_all_is_below(uow: UnitOfWork, user_id: UUID) -> None:
+    """403 unless the actor could have given every role, and may edit users wherever this user takes part in something.
+
+    For what reaches all of it: a new address takes an account over, and disabling or deleting takes it away.
+    """
+    await refuse_unless_above(uow, user_id)
+    if uow.access.everywhere:
+        return
+    access, _ = await uow.context.platform.rules.load(uow.context, user_id)
+    places: dict[str, set[UUID]] = {}
+    for held in access.roles:
+        if held.object_id is not None:
+            places.setdefault(held.kind, set()).add(held.object_id)
+    for kind, ids in places.items():
+        if not await uow.can_on_all("users.edit", kind, ids):
+            raise Forbidden("This user takes part in something outside of where you hold your role; ask who runs both.")
+
+
 async def grant(uow: UnitOfWork, user_id: UUID, data: RoleGrant) -> Grant:
     """Give a user a role."""
     bundle = await what_may_be_given(uow, data)

@@ -111,7 +111,10 @@ async def update(uow: UnitOfWork, id: UUID, data: UserUpdate, if_match: str | No
             raise Forbidden("Of yourself you can change full_name only; ask your school for the rest.")
     else:
         await uow.require("users.edit", User, id)
-        await grants.refuse_unless_above(uow, id)
+        if changes.keys() & {"email", "is_active"}:
+            await grants.refuse_unless_all_is_below(uow, id)
+        else:
+            await grants.refuse_unless_above(uow, id)
     user = await uow.lock(User, id, if_match)
     if changes.get("is_active") is False and user.is_active:
         await grants.refuse_last_super_admin(uow, without=id)
@@ -127,7 +130,7 @@ async def update(uow: UnitOfWork, id: UUID, data: UserUpdate, if_match: str | No
 async def remove(uow: UnitOfWork, id: UUID, if_match: str | None) -> Response:
     """Delete a user with their roles and enrollments."""
     await uow.require("users.delete", User, id)
-    await grants.refuse_unless_above(uow, id)
+    await grants.refuse_unless_all_is_below(uow, id)
     await grants.refuse_last_super_admin(uow, without=id)
     return await delete(uow, User, id, if_match)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
 import pytest
 from lms_users.emails import email_key
 
-from lms_core.testing import Lms, School
+from lms_core.testing import Caller, Lms, School
 
 pytestmark = pytest.mark.anyio
 
@@ -101,6 +102,29 @@ async def test_the_last_super_admin_stays(lms: Lms) -> None:
     assert (await admin.get("/users/me")).json()["permissions"]
 
 
+async def test_two_super_admins_who_remove_each_other_leave_one(lms: Lms) -> None:
+    async def role_of(user: Caller) -> str:
+        roles = await lms.sql("SELECT id FROM users_grant WHERE user_id = :id AND NOT is_deleted", id=user.id)
+        return f"/users/{user.id}/roles/{roles[0]['id']}"
+
+    async def make_super_admin(by: Caller, user: Caller) -> None:
+        await by.create(f"/users/{user.id}/roles", {"role": "super_admin"})
+
+    admin, other = await lms.admin(), await lms.make_user()
+    for _ in range(10):
+        await make_super_admin(admin, other)
+        answers = await asyncio.gather(admin.delete(await role_of(other)), other.delete(await role_of(admin)))
+        left = await lms.sql(
+            "SELECT user_id FROM users_grant WHERE role = 'super_admin' AND NOT is_deleted AND user_id = ANY(:ids)",
+            ids=[admin.id, other.id],
+        )
+        assert sorted(answer.status_code == 202 for answer in answers) == [False, True]
+        assert len(left) == 1
+        if left[0]["user_id"] == other.id:
+            await make_super_admin(other, admin)
+            assert (await admin.delete(await role_of(other))).status_code == 202
+
+
 async def test_users_change_their_name_only(school: School) -> None:
     path = f"/users/{school.student.id}"
     assert (await school.student.patch(path, {"full_name": "Me"})).json()["full_name"] == "Me"
@@ -124,6 +148,28 @@ async def test_nobody_touches_those_who_are_not_below(lms: Lms, school: School) 
     assert (await school.principal.get(path)).status_code == 200
     assert (await school.principal.patch(path, {"is_active": False})).status_code == 403
     assert (await school.principal.delete(path)).status_code == 403
+
+
+async def test_who_takes_part_elsewhere_is_not_taken_over_locked_out_or_deleted(lms: Lms, school: School) -> None:
+    elsewhere = await lms.make_school()
+    enrolled, guardian = await lms.make_user("student", school.institution["id"]), await lms.make_user()
+    await lms.enroll(elsewhere.course["id"], enrolled)
+    await (await lms.admin()).create(f"/users/{elsewhere.student.id}/guardians", {"guardian_id": str(guardian.id)})
+    await (await lms.admin()).create(f"/users/{school.student.id}/guardians", {"guardian_id": str(guardian.id)})
+    for user in (enrolled, guardian):
+        path = f"/users/{user.id}"
+        email = f"taken-over-{uuid4().hex}@example.org"
+        for answer in (
+            await school.principal.patch(path, {"email": email}),
+            await school.principal.patch(path, {"is_active": False}),
+            await school.principal.delete(path),
+        ):
+            assert answer.status_code in (403, 404), answer.text
+        assert (await (await lms.admin()).get(path)).json()["email"] == user.email
+    assert (await school.principal.patch(f"/users/{enrolled.id}", {"full_name": "Married"})).status_code == 200
+    for enrollment in await (await lms.admin()).items("/enrollments", user_id=str(enrolled.id)):
+        await (await lms.admin()).delete(f"/enrollments/{enrollment['id']}")
+    assert (await school.principal.patch(f"/users/{enrolled.id}", {"is_active": False})).status_code == 200
 
 
 async def test_a_disabled_user_is_out_at_once_and_keeps_their_enrollments(lms: Lms, school: School) -> None:
