@@ -7,6 +7,7 @@ from fastapi import Form, Request, Response
 
 from lms_auth import credentials, invitations, password_resets, sessions, sign_in
 from lms_auth.access_tokens import AccessTokens, metadata_of
+from lms_auth.devices import device_of
 from lms_auth.schemas import (
     InvitationAccept,
     InvitationRead,
@@ -37,7 +38,7 @@ THROTTLED: dict[int | str, dict[str, Any]] = {429: {"description": "Too many req
 )
 async def login(uow: Uow, request: Request, form: Annotated[LoginForm, Form()]) -> Response:
     """Sign in with e-mail address and password: the start of a session."""
-    return await sign_in.login(uow, form, sign_in.device_of(request))
+    return await sign_in.login(uow, form, device_of(request))
 
 
 @router.post(
@@ -72,7 +73,7 @@ async def end_session(uow: Uow, session_id: UUID) -> None:
 @router.post("/password", status_code=204, responses=THROTTLED, dependencies=[signed_in("the caller's own password")])
 async def change_password(uow: Uow, request: Request, data: PasswordChange) -> None:
     """Change your password; you stay signed in here and nowhere else."""
-    await credentials.change(uow, data, sign_in.device_of(request).ip)
+    await credentials.change(uow, data, device_of(request).ip)
 
 
 @router.post("/password-reset", status_code=202, dependencies=[public("who forgot a password cannot sign in")])

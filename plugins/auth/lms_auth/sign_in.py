@@ -1,39 +1,21 @@
 """Signing in, staying signed in, and signing out."""
 
-from dataclasses import dataclass
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import Response
 from lms_users.contracts import USER, UserDirectory
 from sqlalchemy import func, select, update
 from sqlmodel import col
 
 from lms_auth import credentials, refresh_tokens, sessions
 from lms_auth.contracts import RefreshTokenReused
+from lms_auth.devices import Device
 from lms_auth.models import AuthSession, Credential
 from lms_auth.passwords import Hasher
 from lms_auth.schemas import LoginForm
 from lms_auth.settings import AuthSettings
 from lms_auth.throttle import Guess, Throttle
 from lms_core.sdk import Problem, Unauthenticated, UnitOfWork
-
-DEVICE_LENGTH = 300
-IP_LENGTH = 64
-
-
-@dataclass(frozen=True)
-class Device:
-    """Where a request comes from."""
-
-    name: str
-    ip: str
-
-
-def device_of(request: Request) -> Device:
-    """The caller's program and address."""
-    name = "".join(filter(str.isprintable, request.headers.get("user-agent", "")))
-    ip = request.client.host if request.client is not None else "unknown"
-    return Device(name[:DEVICE_LENGTH], ip[:IP_LENGTH])
 
 
 async def login(uow: UnitOfWork, form: LoginForm, device: Device) -> Response:

@@ -3,7 +3,33 @@
 from typing import Any
 from uuid import uuid4
 
+import pytest
+from lms_auth.devices import name_of
+
 from lms_core.testing import PASSWORD, Lms
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:128.0) Gecko/20100101 Firefox/128.0", "Firefox on Windows"),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+            "Version/17.5 Mobile/15E148 Safari/604.1",
+            "Mobile Safari on iPhone",
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 "
+            "Mobile Safari/537.36",
+            "Chrome Mobile on Pixel 8",
+        ),
+        ("school-app/2.1", "school-app/2.1"),
+        ("A phone\x7f\u202e" + "x" * 9_000, "A phone" + "x" * 293),
+        ("", ""),
+    ],
+)
+def test_devices_have_names(user_agent: str, name: str) -> None:
+    assert name_of(user_agent) == name
 
 
 def bearer(tokens: dict[str, Any]) -> dict[str, str]:
