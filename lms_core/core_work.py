@@ -9,6 +9,9 @@ from sqlalchemy import text
 from lms_core.cascade import resume_stuck, run_cascade, run_restore
 from lms_core.deletion import Deleted, RestoreRequested
 from lms_core.idempotency import forget_expired
+from lms_core.import_work import resume_stuck as resume_stuck_imports
+from lms_core.import_work import run_import, run_undo
+from lms_core.imports import ImportStarted, UndoRequested
 from lms_core.scheduler import ScheduleDue, run_schedule
 from lms_core.types import Handler, Schedule
 from lms_core.uow import UnitOfWork
@@ -32,10 +35,13 @@ async def forget_events(uow: UnitOfWork) -> None:
 CORE_HANDLERS = (
     Handler("core.cascade", Deleted, run_cascade, transactional=False),
     Handler("core.restore", RestoreRequested, run_restore, transactional=False),
+    Handler("core.import", ImportStarted, run_import, transactional=False),
+    Handler("core.undo_import", UndoRequested, run_undo, transactional=False),
     Handler("core.run_schedule", ScheduleDue, run_schedule),
 )
 CORE_SCHEDULES = (
     Schedule("core.resume_stuck_deletions", timedelta(minutes=5), resume_stuck),
+    Schedule("core.resume_stuck_imports", timedelta(minutes=5), resume_stuck_imports),
     Schedule("core.forget_idempotency_keys", timedelta(hours=1), forget_expired),
     Schedule("core.forget_events", timedelta(days=1), forget_events),
 )

@@ -10,6 +10,7 @@ import pluggy
 from fastapi import APIRouter
 from typer import Typer
 
+from lms_core.imports import Importer
 from lms_core.types import (
     Cascade,
     Handler,
@@ -75,6 +76,14 @@ def lms_handlers() -> Sequence[Handler]:  # type: ignore[empty-body]
     """What to do when an event happened.
 
     Example: `return [Handler("materials.index_text", TextExtracted, index_text)]`
+    """
+
+
+@hookspec
+def lms_importers() -> Sequence[Importer]:  # type: ignore[empty-body]
+    """What the rows of CSV files mean.
+
+    Example: `return [UserImporter()]`
     """
 
 

@@ -22,6 +22,7 @@ from lms_core import hookspecs, kinds
 from lms_core.config import PluginSettings, Settings, read_plugins_file
 from lms_core.db import Table, complete_cascade, complete_table
 from lms_core.errors import StartRefused
+from lms_core.imports import Importer
 from lms_core.permissions import Rules
 from lms_core.routing import GuardedRoute, Router
 from lms_core.types import (
@@ -83,6 +84,7 @@ class Platform:
     handlers: dict[str, Handler] = field(default_factory=dict)
     handlers_of: dict[str, list[Handler]] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
+    importers: dict[str, Importer] = field(default_factory=dict)
     health_checks: list[tuple[str, HealthCheck]] = field(default_factory=list)
     setups: list[Setup] = field(default_factory=list)
     lifespans: list[Lifespan] = field(default_factory=list)
@@ -142,7 +144,15 @@ def load_platform(settings: Settings) -> Platform:
     collect_core(platform)
     for name in ("lms_models", "lms_permissions", "lms_role_sources", "lms_cascades", "lms_services"):
         collect(platform, registry, name)
-    for name in ("lms_routes", "lms_handlers", "lms_schedules", "lms_health_checks", "lms_setup", "lms_commands"):
+    for name in (
+        "lms_routes",
+        "lms_handlers",
+        "lms_importers",
+        "lms_schedules",
+        "lms_health_checks",
+        "lms_setup",
+        "lms_commands",
+    ):
         collect(platform, registry, name)
     collect(platform, registry, "lms_lifespan")
     for plugin in platform.plugins:
@@ -287,6 +297,9 @@ def take(platform: Platform, plugin: Plugin, hook: str, value: Any) -> None:
     elif hook == "lms_handlers" and isinstance(value, Handler):
         require_prefix(name, "handler", value.name, ".")
         add_handler(platform, name, value)
+    elif hook == "lms_importers" and isinstance(value, Importer):
+        require_prefix(name, "importer", value.name, ".")
+        platform.importers[value.name] = value
     elif hook == "lms_schedules" and isinstance(value, Schedule):
         require_prefix(name, "schedule", value.name, ".")
         platform.schedules[value.name] = value

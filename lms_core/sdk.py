@@ -2,6 +2,7 @@
 
 from sqlmodel import Field
 
+from lms_core.csv_table import CellError, Column, Row
 from lms_core.db import Read, Record, Table, among, new_id
 from lms_core.deletion import RESTORE_ANSWERS, Deleted, DeletionRead, Restored, RestoreRequest, delete, restore
 from lms_core.errors import (
@@ -16,6 +17,8 @@ from lms_core.errors import (
 )
 from lms_core.explain import Decision, explain, find_object, who_may
 from lms_core.hookspecs import hookimpl
+from lms_core.import_routes import ImportPlanRead, ImportRead, answer_import
+from lms_core.imports import Import, Importer, ImportRow, Planned, new_import
 from lms_core.inputs import Description, Input, Instant, Name
 from lms_core.kinds import alive, kind_name, live
 from lms_core.mail import send_mail
@@ -40,6 +43,7 @@ from lms_core.types import (
     Schedule,
     Service,
     Setup,
+    UploadedFiles,
 )
 from lms_core.uow import Context, UnitOfWork
 
@@ -50,6 +54,8 @@ __all__ = [
     "Access",
     "Authenticator",
     "Cascade",
+    "CellError",
+    "Column",
     "Conflict",
     "Context",
     "Decision",
@@ -65,6 +71,11 @@ __all__ = [
     "HeldRole",
     "Identity",
     "IfMatch",
+    "Import",
+    "ImportPlanRead",
+    "ImportRead",
+    "ImportRow",
+    "Importer",
     "Input",
     "Instant",
     "Invalid",
@@ -77,6 +88,7 @@ __all__ = [
     "PageParams",
     "Paging",
     "Permission",
+    "Planned",
     "PluginInfo",
     "Point",
     "Problem",
@@ -88,6 +100,7 @@ __all__ = [
     "Restored",
     "RoleSource",
     "Router",
+    "Row",
     "Rules",
     "Schedule",
     "Service",
@@ -99,8 +112,10 @@ __all__ = [
     "Unavailable",
     "UnitOfWork",
     "Uow",
+    "UploadedFiles",
     "alive",
     "among",
+    "answer_import",
     "delete",
     "explain",
     "find_object",
@@ -108,6 +123,7 @@ __all__ = [
     "kind_name",
     "live",
     "new_id",
+    "new_import",
     "public",
     "reads",
     "requires",

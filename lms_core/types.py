@@ -204,6 +204,17 @@ class Authenticator(ABC):
         """The identity behind a token, or None when it is not valid now."""
 
 
+class UploadedFiles(ABC):
+    """The contract of whoever keeps files (the files plugin)."""
+
+    @abstractmethod
+    async def read(self, uow: UnitOfWork, file_id: UUID, most_bytes: int) -> bytes:
+        """What was uploaded; call it before the transaction has begun.
+
+        NotFound unless the actor may read the file, StateConflict until it is ready, Invalid when it is larger.
+        """
+
+
 Lifespan = Callable[["Context"], AbstractAsyncContextManager[None]]
 
 

@@ -82,11 +82,16 @@ class Context:
         finally:
             await uow.close()
 
-    async def retry(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+    async def retry(
+        self,
+        work: Callable[[UnitOfWork], Awaitable[T]],
+        access: Access | None = None,
+        request_id: str | None = None,
+    ) -> T:
         """Run `work` in a unit of work, again (up to 3 times) when the database asks for it."""
         for attempt in range(TRIES):
             try:
-                async with self.unit_of_work() as uow:
+                async with self.unit_of_work(access, request_id) as uow:
                     return await work(uow)
             except DBAPIError as error:
                 if attempt + 1 == TRIES or not is_retryable(error):

@@ -20,6 +20,7 @@ from lms_core.sdk import (
     Schedule,
     Service,
     Setup,
+    UploadedFiles,
     hookimpl,
 )
 from lms_files import derivatives, sweeps, verification
@@ -27,7 +28,7 @@ from lms_files.commands import commands
 from lms_files.contracts import FileDiscarded, FileLibrary, FileReady, FileUploaded
 from lms_files.models import File, FilePage, Quota
 from lms_files.router import router
-from lms_files.service import Library
+from lms_files.service import Library, Uploads
 from lms_files.settings import FilesSettings
 from lms_files.storage import store_of, store_of_process
 
@@ -66,8 +67,8 @@ def lms_permissions() -> list[Permission | ReadRule]:
 
 @hookimpl
 def lms_services() -> list[Service]:
-    """The library."""
-    return [Service(FileLibrary, Library())]
+    """The library, and whole files for what reads them in this process."""
+    return [Service(FileLibrary, Library()), Service(UploadedFiles, Uploads())]
 
 
 @hookimpl

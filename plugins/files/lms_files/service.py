@@ -1,7 +1,10 @@
 """The rules for files that are there: who reads them, under which name, and where the bytes are."""
 
+import asyncio
+import tempfile
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +21,7 @@ from lms_core.sdk import (
     Point,
     StateConflict,
     UnitOfWork,
+    UploadedFiles,
     alive,
     delete,
 )
@@ -158,3 +162,21 @@ class Library(FileLibrary):
                 .where(col(File.id).in_(file_ids), col(File.shared).is_not(shared), alive(File))
                 .values(shared=shared, version=File.version + 1, updated_at=func.now())
             )
+
+
+class Uploads(UploadedFiles):
+    """Hands whole files to what reads them in this process."""
+
+    async def read(self, uow: UnitOfWork, file_id: UUID, most_bytes: int) -> bytes:
+        """Looked up in a transaction of its own, so that none is open while the store answers."""
+        async with uow.context.unit_of_work(uow.access) as reading:
+            file = await find_readable(reading, file_id)
+        if file.clean_key is None:
+            raise StateConflict("file_not_ready", f"The file is {file.state}; it can be read once it is ready.")
+        if file.size > most_bytes:
+            raise Invalid("file_too_large", f"The file is larger than {most_bytes} bytes.", ("body", "file_id"))
+        store = store_of(uow.context)
+        with tempfile.TemporaryDirectory(prefix="lms-read-") as folder:
+            path = Path(folder) / "content"
+            await store.download(store.clean, file.clean_key, path, most_bytes)
+            return await asyncio.to_thread(path.read_bytes)

@@ -213,6 +213,27 @@ async def refuse_unless_of_user(uow: UnitOfWork, user_id: UUID, grant_id: UUID) 
         raise NotFound("users.grant", grant_id)
 
 
+async def place_of_import(uow: UnitOfWork, permission: str, institution_id: UUID | None) -> UUID | None:
+    """Where an import belongs: as the actor says, or the only institution at which they hold the permission.
+
+    None is everywhere, for super admins. 404 and 403 for an institution where they may not, 422 when they must say.
+    """
+    if institution_id is not None:
+        await uow.require(permission, INSTITUTION, institution_id)
+        return institution_id
+    if uow.access.everywhere:
+        return None
+    rules = uow.context.platform.rules
+    granted = {held.grant_id for held in uow.access.roles if rules.gives(held, permission, INSTITUTION)}
+    places = select(col(Grant.institution_id)).where(among(col(Grant.id), [id for id in granted if id is not None]))
+    found = set((await uow.session.execute(places)).scalars())
+    if len(found) != 1:
+        raise Invalid(
+            "institution_required", "You may import at several institutions; name one.", ("body", "institution_id")
+        )
+    return found.pop()
+
+
 async def refuse_last_super_admin(uow: UnitOfWork, without: UUID) -> None:
     """409 when nobody but this user could still administer the system; two such changes wait for each other."""
     held = (

@@ -1,11 +1,13 @@
 """The tables of users and of what they are granted."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, CheckConstraint, DateTime, String
+from sqlalchemy import ARRAY, CheckConstraint, DateTime, Index, String, text
+from sqlalchemy.dialects.postgresql import JSONB
 
-from lms_core.sdk import Field, Table
+from lms_core.sdk import Field, Record, Table
 
 
 class User(Table, table=True):
@@ -65,3 +67,25 @@ class Grant(Table, table=True):
     institution_id: UUID | None = Field(default=None, foreign_key="institutions_institution.id")
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     granted_by: UUID | None = None
+
+
+class Imported(Record, table=True):
+    """What the last import at an institution (None: everywhere) said about a user: so it knows what people changed."""
+
+    __tablename__ = "users_imported"
+    __table_args__ = (
+        Index("uq_users_imported_user", "institution_id", "user_id", unique=True, postgresql_nulls_not_distinct=True),
+        Index(
+            "uq_users_imported_external_id",
+            "institution_id",
+            "external_id",
+            unique=True,
+            postgresql_where=text("external_id IS NOT NULL"),
+            postgresql_nulls_not_distinct=True,
+        ),
+    )
+
+    institution_id: UUID | None = Field(default=None, foreign_key="institutions_institution.id")
+    user_id: UUID = Field(foreign_key="users_user.id", index=True)
+    external_id: str | None = Field(default=None, max_length=100)
+    said: dict[str, Any] = Field(sa_type=JSONB)

@@ -9,21 +9,23 @@ from sqlmodel import col
 from lms_core.sdk import (
     ACTOR_ID,
     Cascade,
+    Importer,
     Permission,
     PluginInfo,
     Reaction,
     ReadRule,
+    Record,
     RoleSource,
     Router,
     Service,
     Setup,
-    Table,
     hookimpl,
 )
 from lms_users import grants, roles
 from lms_users.contracts import ROLE, USER, UserDirectory
 from lms_users.demo import make_demo
-from lms_users.models import Grant, Guardianship, Role, User
+from lms_users.importing import UserImporter
+from lms_users.models import Grant, Guardianship, Imported, Role, User
 from lms_users.router import router
 from lms_users.service import Directory
 
@@ -72,9 +74,9 @@ def lms_routes() -> list[Router]:
 
 
 @hookimpl
-def lms_models() -> list[type[Table]]:
-    """Four tables."""
-    return [User, Role, Grant, Guardianship]
+def lms_models() -> list[type[Record]]:
+    """Five tables."""
+    return [User, Role, Grant, Guardianship, Imported]
 
 
 @hookimpl
@@ -84,6 +86,7 @@ def lms_permissions() -> list[Permission | ReadRule]:
         Permission("users.read", "Read a user", roles=("teacher", "assistant", "principal")),
         Permission("users.create", "Add a user", roles=("principal",)),
         Permission("users.edit", "Change or disable a user", roles=("principal",)),
+        Permission("users.import", "Import users from a file", roles=("principal",)),
         Permission("users.delete", "Delete and restore a user", roles=("principal",)),
         Permission("users.grant", "Give and take roles", roles=("principal",)),
         Permission("users.define_roles", "Define roles of an institution's own", roles=("principal",)),
@@ -114,6 +117,12 @@ def lms_role_sources() -> list[RoleSource]:
 def lms_services() -> list[Service]:
     """The directory."""
     return [Service(UserDirectory, Directory())]
+
+
+@hookimpl
+def lms_importers() -> list[Importer]:
+    """Users from CSV files."""
+    return [UserImporter()]
 
 
 @hookimpl

@@ -9,6 +9,8 @@ from lms_core.sdk import (
     RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
+    ImportPlanRead,
+    ImportRead,
     Page,
     PageParams,
     RestoreRequest,
@@ -34,6 +36,7 @@ from lms_users.schemas import (
     RoleRead,
     RoleUpdate,
     UserCreate,
+    UserImport,
     UserRead,
     UserUpdate,
 )
@@ -68,6 +71,19 @@ async def list_users(
 async def me(uow: Uow) -> Response:
     """You, with your roles and permissions."""
     return await service.me(uow)
+
+
+@router.post(
+    "/import",
+    name="import",
+    status_code=202,
+    response_model=ImportRead,
+    responses={200: {"model": ImportPlanRead, "description": "What would be done (`dry_run`)"}},
+    dependencies=[requires("users.import")],
+)
+async def import_users(uow: Uow, data: UserImport, dry_run: bool = False) -> Response:
+    """Add and change users from a CSV file that was uploaded; nothing when one row is wrong, and all can be undone."""
+    return await service.import_users(uow, data, dry_run)
 
 
 @router.get("/permitted", response_model=Page[PermittedUser], dependencies=[reads("users.read")])

@@ -1,7 +1,7 @@
 """What clients send and get about users and roles."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
@@ -193,3 +193,30 @@ class PermittedUser(BaseModel):
     id: UUID
     full_name: str
     email: str
+
+
+class UserImport(Input):
+    """A CSV file that was uploaded, and what is to be done with it.
+
+    `sync`: the file is everybody, and who is not in it any more is disabled. `merge`: it is some of them.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "file_id": "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f81",
+                "institution_id": "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80",
+                "mode": "merge",
+                "invite": True,
+            }
+        }
+    )
+
+    file_id: UUID
+    institution_id: UUID | None = Field(default=None, description="Needed by who may import at several")
+    mode: Literal["merge", "sync"] = "merge"
+    override_edited: bool = Field(default=False, description="Change also what people changed by hand")
+    invite: bool = Field(default=False, description="Send new users a mail with which they choose a password")
+    max_disabled: int | None = Field(
+        default=None, ge=0, le=1_000_000, description="How many may be disabled; 5 or a tenth of them when left out"
+    )

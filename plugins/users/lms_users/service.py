@@ -21,13 +21,16 @@ from lms_core.sdk import (
     Unavailable,
     UnitOfWork,
     alive,
+    answer_import,
     delete,
+    new_import,
 )
 from lms_users import grants, guardians
 from lms_users.contracts import Passwords, Person, UserCreated, UserDirectory, UserDisabled, UserInvited
 from lms_users.emails import email_key
+from lms_users.importing import UserImporter
 from lms_users.models import Grant, User
-from lms_users.schemas import RoleGrant, UserCreate, UserRead, UserUpdate
+from lms_users.schemas import RoleGrant, UserCreate, UserImport, UserRead, UserUpdate
 
 USERS = Listing(
     User,
@@ -79,6 +82,17 @@ async def create(uow: UnitOfWork, data: UserCreate) -> Response:
     if data.invite:
         uow.emit(UserInvited(user_id=user.id))
     return await USER_POINT.after_write(uow, user.id, 201)
+
+
+async def import_users(uow: UnitOfWork, data: UserImport, dry_run: bool) -> Response:
+    """Plan what a file says or, without `dry_run`, have it done."""
+    if data.invite and uow.use_if_enabled(Passwords) is None:
+        raise Unavailable("No enabled plugin keeps passwords; leave the invitations out.", "passwords_unavailable")
+    importer = UserImporter()
+    options = data.model_dump(exclude={"file_id", "institution_id"})
+    place = await grants.place_of_import(uow, importer.permission, data.institution_id)
+    job = new_import(importer, uow.actor_id, data.file_id, place, **options)
+    return await answer_import(uow, importer, job, dry_run)
 
 
 async def me(uow: UnitOfWork) -> Response:

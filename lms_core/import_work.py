@@ -1,0 +1,150 @@
+"""Doing and undoing imports in the background, in committed chunks; both go on where they stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+import structlog
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col
+
+from lms_core.csv_table import Row
+from lms_core.errors import Problem
+from lms_core.imports import Import, Importer, ImportRow, ImportStarted, Planned, UndoRequested
+from lms_core.uow import Context, UnitOfWork
+
+log = structlog.get_logger("lms.imports")
+
+APPLY_CHUNK = 500
+# An undone creation is a deletion of its own, with some statements each.
+UNDO_CHUNK = 100
+STUCK_MINUTES = 5
+STUCK = text(
+    """
+    SELECT id, state, actor_id FROM core_import
+    WHERE state IN ('running', 'undoing') AND updated_at < now() - make_interval(mins => :minutes)
+    AND NOT EXISTS (
+        SELECT FROM core_event e JOIN core_delivery d ON d.event_id = e.id
+        WHERE e.name IN ('core.import_started.v1', 'core.import_undo_requested.v1')
+        AND e.payload->>'import_id' = core_import.id::text AND d.done_at IS NULL AND d.dead_at IS NULL
+    )
+    """
+)
+
+
+class RowsInTheWay(Exception):
+    """A row that was fine when the job was started cannot be done any more."""
+
+
+async def run_import(context: Context, event: ImportStarted) -> None:
+    """Do every row; when one cannot be done, undo the whole."""
+    try:
+        await in_chunks(context, event, apply_chunk)
+    except (Problem, IntegrityError, RowsInTheWay) as error:
+        if isinstance(error, Problem) and error.status >= 500:
+            raise
+        code = error.code if isinstance(error, Problem) else "in_the_way"
+        detail = str(error.orig) if isinstance(error, IntegrityError) else str(error)
+        log.warning("import fails and is undone", import_id=str(event.import_id), reason=detail)
+        async with context.unit_of_work() as uow:
+            job = await hold_job(uow, event.import_id, "running")
+            if job is not None:
+                job.state, job.error, job.rows_done = "undoing", {"code": code, "detail": detail[:1000]}, 0
+                uow.emit(UndoRequested(import_id=event.import_id, actor_id=event.actor_id))
+
+
+async def run_undo(context: Context, event: UndoRequested) -> None:
+    """Take back every row that was done, the last first."""
+    await in_chunks(context, event, undo_chunk)
+
+
+async def in_chunks(
+    context: Context, event: ImportStarted | UndoRequested, chunk: Callable[[UnitOfWork, UUID], Awaitable[bool]]
+) -> None:
+    """Repeat a chunk, in the name of whoever asked and with what they may do now, until nothing is left.
+
+    The audit trail and the events have the job's id where those of a request have the request's.
+    """
+    go_on = True
+    while go_on:
+        access, _ = await context.platform.rules.load(context, event.actor_id)
+        go_on = await context.retry(lambda uow: chunk(uow, event.import_id), access, str(event.import_id))
+
+
+async def hold_job(uow: UnitOfWork, import_id: UUID, state: str) -> Import | None:
+    """The job, locked, if it is in this state: a second worker waits here, and finds what the first has done."""
+    found = await uow.session.execute(
+        select(Import).where(col(Import.id) == import_id, col(Import.state) == state).with_for_update()
+    )
+    return found.scalar_one_or_none()
+
+
+async def apply_chunk(uow: UnitOfWork, import_id: UUID) -> bool:
+    """Plan the next rows anew, since much may have happened meanwhile, and do them; whether some are left."""
+    job = await hold_job(uow, import_id, "running")
+    if job is None:
+        return False
+    importer = uow.context.platform.importers[job.importer]
+    rows = await next_rows(uow, job, "waiting", APPLY_CHUNK)
+    if not rows:
+        finish(job, "done")
+        return False
+    planned = await plan_again(uow, importer, job, rows)
+    for row, plan in zip(rows, planned, strict=True):
+        if plan.errors:
+            where = f"line {row.line}" if row.line else f"{row.object_id}, which the file lacks"
+            raise RowsInTheWay(f"{where}: {plan.errors[0].detail}")
+    await importer.apply(uow, job, planned)
+    for row, plan in zip(rows, planned, strict=True):
+        row.state, row.action, row.object_id = "done", plan.action, plan.object_id
+        row.changes, row.kept, row.memo = plan.changes, plan.kept, plan.memo
+        job.counts = {**job.counts, plan.action: job.counts.get(plan.action, 0) + 1}
+    job.rows_done += len(rows)
+    return True
+
+
+async def plan_again(uow: UnitOfWork, importer: Importer, job: Import, rows: Sequence[ImportRow]) -> list[Planned]:
+    """What is to be done with stored rows, those that the file lacks among them."""
+    in_file = [Row(row.line, row.cells) for row in rows if row.line is not None]
+    lacking = [row.object_id for row in rows if row.line is None and row.object_id is not None]
+    planned = await importer.plan(uow, job, in_file, hold=True) if in_file else []
+    return [*planned, *(await importer.plan_missing(uow, job, lacking, hold=True) if lacking else [])]
+
+
+async def undo_chunk(uow: UnitOfWork, import_id: UUID) -> bool:
+    """Take back the last rows that were done; whether some are left."""
+    job = await hold_job(uow, import_id, "undoing")
+    if job is None:
+        return False
+    rows = await next_rows(uow, job, "done", UNDO_CHUNK)
+    if not rows:
+        finish(job, "undone" if job.error is None else "failed")
+        return False
+    await uow.context.platform.importers[job.importer].undo(uow, job, rows)
+    for row in rows:
+        row.state = "undone" if row.note is None else "left"
+    job.rows_done += len(rows)
+    return True
+
+
+async def next_rows(uow: UnitOfWork, job: Import, state: str, count: int) -> list[ImportRow]:
+    """Up to a chunk of the job's rows in a state: in the file's order, or backwards to undo them."""
+    number = col(ImportRow.number)
+    chosen = select(ImportRow).where(col(ImportRow.import_id) == job.id, col(ImportRow.state) == state)
+    ordered = chosen.order_by(number if state == "waiting" else number.desc()).limit(count)
+    return list((await uow.session.execute(ordered)).scalars())
+
+
+def finish(job: Import, state: str) -> None:
+    """Nothing is left to do."""
+    job.state, job.finished_at = state, func.now()  # type: ignore[assignment]
+
+
+async def resume_stuck(uow: UnitOfWork) -> None:
+    """Have jobs gone on with whose delivery is dead; runs on a schedule."""
+    for job in (await uow.session.execute(STUCK, {"minutes": STUCK_MINUTES})).mappings():
+        kind = ImportStarted if job["state"] == "running" else UndoRequested
+        uow.emit(kind(import_id=job["id"], actor_id=job["actor_id"]))
+        log.warning("import was stuck", import_id=str(job["id"]), state=job["state"])
