@@ -104,3 +104,13 @@ SAMPLES: dict[str, Callable[[Lms, School], Awaitable[Sample]]] = {
     "files.file": file,
     "materials.material": material,
 }
+
+IMPORT = """
+    WITH job AS (
+        INSERT INTO core_import (id, importer, file_id, scope_id, options, actor_id, state, rows_total, rows_done, counts)
+        VALUES (:id, 'users.users', gen_random_uuid(), :scope_id, '{}', :actor_id, 'done', 1, 1, '{}') RETURNING id
+    )
+    INSERT INTO core_import_row (import_id, number, line, cells, state, action, object_id, changes, kept, memo)
+    SELECT id, 1, 2, '{}', 'done', 'create', :object_id, '{}', '[]', '{}' FROM job RETURNING number
+"""
+"""An import that was done, with one row."""

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from browser import finish
+from samples_of_kinds import IMPORT
 
 from lms_core.http import guarded_routes
 from lms_core.testing import PASSWORD, Caller, Lms, School
@@ -94,6 +96,12 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "materials_restore": ("material", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
     "core_list_deletions": ("deletion", "no no yes yes", "no no yes yes", "no no no yes", "- - - -"),
     "core_list_audit": ("course", "403 403 yes yes", "403 403 yes yes", "403 403 404 yes", "403 403 404 yes"),
+    # What was imported at the institution itself, and at one below it; imports are not deleted.
+    "users_import": ("place", "403 403 200 200", "403 403 200 200", "403 403 404 200", "403 403 404 404"),
+    "core_list_imports": ("import", "no no yes yes", "no no yes yes", "no no no yes", "- - - -"),
+    "core_get_import": ("import", "404 404 200 200", "404 404 200 200", f"{SUPER} 200", "- - - -"),
+    "core_list_import_rows": ("import", "404 404 yes yes", "404 404 yes yes", f"{SUPER} yes", "- - - -"),
+    "core_undo_import": ("import", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
     "core_get_deletion": ("deletion", "404 404 200 200", "404 404 200 200", f"{SUPER} 200", "- - - -"),
 }
 
@@ -126,6 +134,7 @@ class World:
     there: School
     course: dict[str, Any]
     below: dict[str, Any]
+    people: str
     callers: tuple[Caller, ...]
 
 
@@ -136,7 +145,8 @@ async def world(lms: Lms) -> World:
     course = await lms.make_course(here.institution["id"])
     below = await lms.make_institution(here.institution["id"])
     callers = (here.student, here.teacher, here.principal, await lms.admin())
-    return World(lms, here, there, course, below, callers)
+    people = await finish(lms, here.principal, b"email,full_name\na@example.org,Ada\n", "text/csv", "people.csv")
+    return World(lms, here, there, course, below, people["id"], callers)
 
 
 def course_at(world: World, place: str) -> str:
@@ -161,6 +171,14 @@ async def make(world: World, kind: str, place: str) -> dict[str, str]:
     """A living thing at a place: what the parameters of its routes are, and its own id as `id`."""
     admin = await world.lms.admin()
     course_id, institution_id = course_at(world, place), school_at(world, place)
+    if kind == "place":
+        found = await make(world, "institution", place)
+        return {**found, "file_id": world.people}
+    if kind == "import":
+        scope_id = world.below["id"] if place == "same" else institution_id
+        id, object_id = str(uuid4()), str(uuid4())
+        await world.lms.sql(IMPORT, id=id, scope_id=scope_id, actor_id=admin.id, object_id=object_id)
+        return {"id": id, "import_id": id, "object_id": object_id}
     if kind == "institution":
         if place in ("same", "deleted"):
             id = (await world.lms.make_institution(institution_id))["id"]
@@ -250,6 +268,8 @@ def body_of(operation: str, ids: dict[str, str]) -> dict[str, Any] | None:
             return {"summary": unique}
         case "users_add_guardian":
             return {"guardian_id": ids["guardian_id"]}
+        case "users_import":
+            return {"file_id": ids["file_id"], "institution_id": ids["institution_id"]}
         case "auth_invite":
             return {"user_id": ids["user_id"]}
         case "courses_create":
@@ -288,6 +308,7 @@ def filters_of(operation: str, ids: dict[str, str]) -> dict[str, str]:
     return {"limit": "100"} | ({"course_id": ids["course_id"]} if operation in COURSE_LISTS else {})
 
 
+NAMED_BY = {"core_list_import_rows": "object_id"}
 COURSE_LISTS = ("enrollments_list", "files_list", "materials_list")
 
 
@@ -308,6 +329,8 @@ def filled(path: str, ids: dict[str, str]) -> str:
 async def ask(caller: Caller, operation: str, method: str, path: str, ids: dict[str, str]) -> httpx2.Response:
     body = body_of(operation, ids)
     options: dict[str, Any] = {} if body is None else {"json": body}
+    if operation == "users_import":
+        options["params"] = {"dry_run": "true"}
     if is_list(operation) or operation in ("users_explain", "users_permitted"):
         options["params"] = filters_of(operation, ids)
     return await caller.send(method, filled(path, ids), **options)
@@ -382,7 +405,7 @@ async def test_access(world: World, operation: str) -> None:
             answer = await ask(caller, operation, method, path, ids)
             got = str(answer.status_code)
             if is_list(operation) and got == "200":
-                got = "yes" if await found_in(caller, answer, ids["id"]) else "no"
+                got = "yes" if await found_in(caller, answer, ids[NAMED_BY.get(operation, "id")]) else "no"
             if got != wanted:
                 wrong.append(f"{place}, {role}: {wanted} expected, {got} found: {answer.text[:200]}")
             if got == "404":
@@ -402,6 +425,9 @@ async def prepared(world: World, operation: str, kind: str, place: str, path: st
     """A thing at the place, deleted where the place or the operation says so."""
     ids = await make(world, kind, place)
     if operation == "materials_search":
+        await world.lms.work_off()
+    if operation == "core_undo_import":
+        # One at a time works at a place.
         await world.lms.work_off()
     if "_restore" in operation or place == "deleted":
         answer = await (await world.lms.admin()).delete(PATHS[kind].format(**ids))
@@ -423,4 +449,5 @@ PATHS = {
     "enrollment": "/enrollments/{id}",
     "file": "/files/{id}",
     "material": "/materials/{id}",
+    "place": "/institutions/{id}",
 }

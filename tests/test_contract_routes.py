@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from samples_of_kinds import IMPORT
 
 from lms_core.http import guarded_routes
 from lms_core.testing import Lms, School
@@ -109,7 +110,14 @@ async def test_other_media_types_are_415(lms: Lms, school: School) -> None:
 
 async def test_lists_are_pages(lms: Lms, school: School) -> None:
     admin = await lms.admin()
-    known = {"user_id": school.student.id, "course_id": school.course["id"], "material_id": uuid4()}
+    job = {"id": str(uuid4()), "scope_id": school.institution["id"], "actor_id": admin.id, "object_id": str(uuid4())}
+    await lms.sql(IMPORT, **job)
+    known = {
+        "user_id": school.student.id,
+        "course_id": school.course["id"],
+        "material_id": uuid4(),
+        "import_id": job["id"],
+    }
     required_of = {
         "/materials/search": {"q": "words"},
         "/users/permitted": {"permission": "courses.edit", "on": f"course:{school.course['id']}"},

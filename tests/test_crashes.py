@@ -7,12 +7,14 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from browser import upload
 from running import System, system
 
 from lms_core.testing import Caller
 
 pytestmark = pytest.mark.anyio
 PEOPLE = 15_000
+IMPORTED = 1_200
 ENROLL_MANY = """
     WITH person AS (
         INSERT INTO users_user (id, email, email_key, full_name, is_active)
@@ -59,6 +61,36 @@ async def test_a_cascade_survives(running: System, victim: str) -> None:
         await running.until("nothing is left to do", "SELECT count(*) = 0 FROM core_delivery WHERE done_at IS NULL")
         dead = await running.sql("SELECT count(*) FROM core_delivery WHERE dead_at IS NOT NULL")
         assert dead[0][0] == 0
+
+
+async def test_an_import_and_its_undo_survive(running: System) -> None:
+    async with httpx2.AsyncClient(base_url=running.url, timeout=60) as client:
+        admin = await running.admin(client)
+        school = await admin.create("/institutions", {"name": "School", "slug": f"s{uuid4().hex[:8]}"})
+        tag = uuid4().hex[:8]
+        rows = "".join(f"{tag}-{number}@example.org,Person {number},{number}\n" for number in range(IMPORTED))
+        file = await upload(admin, f"email,full_name,external_id\n{rows}".encode(), "text/csv", "people.csv")
+        await running.until("the file is ready", "SELECT state = 'ready' FROM files_file WHERE id = $1", file["id"])
+        body = {"file_id": file["id"], "institution_id": school["id"]}
+        answer = await admin.post("/users/import", body)
+        assert answer.status_code == 202, answer.text
+        job = answer.json()["id"]
+        some = "SELECT rows_done BETWEEN 1 AND rows_total - 1 FROM core_import WHERE id = $1"
+        people = "SELECT count(*), count(DISTINCT email_key) FROM users_user WHERE email LIKE $1 AND NOT is_deleted"
+        await running.until("the import begins", some, job)
+        running.kill("worker")
+        await running.until("the import ends", "SELECT state = 'done' FROM core_import WHERE id = $1", job)
+        assert tuple((await running.sql(people, f"{tag}-%"))[0]) == (IMPORTED, IMPORTED)
+        for table in ("users_grant", "users_imported"):
+            found = f"SELECT count(*), count(DISTINCT user_id) FROM {table} WHERE institution_id = $1"
+            assert tuple((await running.sql(found, school["id"]))[0]) == (IMPORTED, IMPORTED)
+        assert (await admin.post(f"/imports/{job}/undo")).status_code == 202
+        await running.until("the undo begins", some, job)
+        running.kill("worker")
+        await running.until("the undo ends", "SELECT state = 'undone' FROM core_import WHERE id = $1", job)
+        assert tuple((await running.sql(people, f"{tag}-%"))[0]) == (0, 0)
+        deletions = "SELECT count(*) FROM core_deletion WHERE root_kind = 'users.user' AND root_id IN (SELECT object_id FROM core_import_row WHERE import_id = $1)"
+        assert (await running.sql(deletions, job))[0][0] == IMPORTED
 
 
 async def test_the_supervisor_killed_leaves_nothing_and_the_next_start_has_everything(
