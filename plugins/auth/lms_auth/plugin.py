@@ -10,7 +10,7 @@ from typer import Typer
 from lms_auth import invitations, password_resets, sessions
 from lms_auth.access_tokens import AccessTokens
 from lms_auth.commands import commands
-from lms_auth.contracts import InvitationMade, PasswordResetRequested
+from lms_auth.contracts import InvitationMade, PasswordResetRequested, Sessions
 from lms_auth.credentials import StoredPasswords
 from lms_auth.first_super_admin import ensure_super_admin
 from lms_auth.models import AuthSession, Credential, Invitation, PasswordReset, SigningKey
@@ -55,12 +55,13 @@ def lms_models() -> list[type[Record]]:
 
 @hookimpl
 def lms_services() -> list[Service]:
-    """Who a token speaks for, and passwords for users; the rest is what one process of this plugin remembers."""
+    """Who a token speaks for, passwords for users, sessions for others; the rest is what one process of this plugin remembers."""
     tokens = AccessTokens()
     return [
         Service(Authenticator, tokens),
         Service(AccessTokens, tokens),
         Service(Passwords, StoredPasswords()),
+        Service(Sessions, sessions.SignIns()),
         Service(Hasher, Hasher()),
         Service(Throttle, Throttle()),
     ]

@@ -7,6 +7,7 @@ from fastapi import Form, Request, Response
 
 from lms_auth import credentials, invitations, password_resets, sessions, sign_in
 from lms_auth.access_tokens import AccessTokens, metadata_of
+from lms_auth.contracts import TokenPair
 from lms_auth.devices import device_of
 from lms_auth.schemas import (
     InvitationAccept,
@@ -20,7 +21,6 @@ from lms_auth.schemas import (
     PasswordResetRequest,
     RefreshToken,
     SessionRead,
-    TokenPair,
 )
 from lms_core.sdk import JsonBytes, Page, PageParams, Router, Uow, public, requires, signed_in
 

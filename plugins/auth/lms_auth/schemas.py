@@ -35,26 +35,6 @@ class RefreshToken(Input):
     refresh_token: str
 
 
-class TokenPair(BaseModel):
-    """The tokens of a session; each refresh gives a new pair."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "access_token": "eyJhbGciOiJFZERTQSIsInR5cCI6ImF0K2p3dCIsImtpZCI6Ij…",
-                "refresh_token": "r1.AQGZ8MK2wX0MnV06TFtqf4AAAAAAAAAAB…",
-                "token_type": "bearer",
-                "expires_in": 600,
-            }
-        }
-    )
-
-    access_token: str
-    refresh_token: str
-    token_type: str = "bearer"
-    expires_in: int
-
-
 class SessionRead(BaseModel):
     """A session that has not ended."""
 

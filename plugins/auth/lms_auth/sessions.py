@@ -1,18 +1,21 @@
 """Sessions: one row for each login on a device, from its start to its end, which is final."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
-from fastapi import Response
+from fastapi import Request, Response
 from lms_users.contracts import USER, UserDisabled
 from sqlalchemy import Uuid, and_, bindparam, delete, func, insert, update
 from sqlmodel import col
 
 from lms_auth import refresh_tokens
 from lms_auth.access_tokens import AccessTokens
+from lms_auth.contracts import Sessions, StartedSession, TokenPair
+from lms_auth.devices import Device, device_of
 from lms_auth.models import AuthSession
-from lms_auth.schemas import SessionRead, TokenPair
+from lms_auth.schemas import SessionRead
 from lms_auth.settings import AuthSettings
 from lms_core.sdk import ACTOR_ID, Context, Deleted, Filter, JsonBytes, Listing, NotFound, UnitOfWork, new_id
 
@@ -43,7 +46,7 @@ SESSIONS = Listing(
 )
 
 
-async def start(uow: UnitOfWork, user_id: UUID, device: str, ip: str) -> Response:
+async def start(uow: UnitOfWork, user_id: UUID, device: Device) -> StartedSession:
     """Begin a session, and hand out its first tokens."""
     settings, id = uow.settings(AuthSettings), new_id()
     await uow.session.execute(
@@ -53,11 +56,11 @@ async def start(uow: UnitOfWork, user_id: UUID, device: str, ip: str) -> Respons
             counter=0,
             idle_expires_at=func.now() + settings.idle_life,
             absolute_expires_at=func.now() + settings.absolute_life,
-            device=device,
-            ip=ip,
+            device=device.name,
+            ip=device.ip,
         )
     )
-    return await answer_with_tokens(uow.context, user_id, id, 0)
+    return StartedSession(id, await answer_with_tokens(uow.context, user_id, id, 0))
 
 
 async def answer_with_tokens(context: Context, user_id: UUID, session_id: UUID, counter: int) -> Response:
@@ -121,3 +124,16 @@ async def forget_old(uow: UnitOfWork) -> None:
 async def end_of_disabled(uow: UnitOfWork, event: UserDisabled) -> None:
     """Nobody comes back in with an old session after their user was disabled and enabled again."""
     await end_all(uow, event.user_id, "disabled")
+
+
+class SignIns(Sessions):
+    """Sessions for other plugins."""
+
+    async def start(self, uow: UnitOfWork, user_id: UUID, request: Request) -> StartedSession:
+        """As after a right password."""
+        return await start(uow, user_id, device_of(request))
+
+    async def end(self, uow: UnitOfWork, session_ids: Collection[UUID]) -> None:
+        """One by one: they are few."""
+        for session_id in session_ids:
+            await end(uow, session_id, "logout")

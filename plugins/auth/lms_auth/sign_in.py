@@ -36,7 +36,7 @@ async def login(uow: UnitOfWork, form: LoginForm, device: Device) -> Response:
         await uow.session.execute(
             update(Credential).where(col(Credential.user_id) == person.id).values(password_hash=newer_hash)
         )
-    return await sessions.start(uow, person.id, device.name, device.ip)
+    return (await sessions.start(uow, person.id, device)).answer
 
 
 def wrong() -> Problem:

@@ -20,6 +20,10 @@ class InstitutionTree(ABC):
     def and_above(self, institution_id: UUID) -> Select[UUID]:
         """A select of the ids of an institution, dead or alive, and of all that it hangs under."""
 
+    @abstractmethod
+    def and_below(self, institution_id: UUID) -> Select[UUID]:
+        """A select of the ids of an institution and of all that lives below it."""
+
 
 @dataclass(frozen=True)
 class EffectiveSettings:

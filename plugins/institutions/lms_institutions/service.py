@@ -122,3 +122,14 @@ class Tree(InstitutionTree):
         above = aliased(Institution)
         path = path.union(select(above.id, above.parent_id).where(above.id == path.c.parent_id))
         return select(path.c.id)
+
+    def and_below(self, institution_id: UUID) -> Select[UUID]:
+        """A recursive walk down."""
+        tree = (
+            select(col(Institution.id))
+            .where(Institution.id == institution_id, alive(Institution))
+            .cte("institutions_below", recursive=True)
+        )
+        below = aliased(Institution)
+        tree = tree.union(select(below.id).where(below.parent_id == tree.c.id, ~col(below.is_deleted)))
+        return select(tree.c.id)

@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import column, table
 
-from lms_core.sdk import Event, UnitOfWork
+from lms_core.sdk import Context, Event, UnitOfWork
 
 USER = "users.user"
 ROLE = "users.role"
@@ -64,6 +65,23 @@ class UserDirectory(ABC):
     @abstractmethod
     async def create_super_admin(self, uow: UnitOfWork, email: str, full_name: str) -> UUID:
         """The first super admin, or one more; an existing user with the address gets the role."""
+
+
+class SignUp(ABC):
+    """For ways of signing in that know people before we do."""
+
+    @abstractmethod
+    async def create(
+        self, uow: UnitOfWork, email: str, full_name: str, role: Literal["student", "teacher"], institution_id: UUID
+    ) -> UUID:
+        """A new user with a role there; no actor gives it. Raises StateConflict when the address is taken meanwhile."""
+
+    @abstractmethod
+    async def belongs_to(self, context: Context, user_id: UUID, institution_id: UUID) -> bool:
+        """Whether everything in which a user takes part is at an institution or below it, and none of it runs one.
+
+        So that whoever vouches for the institution's people can vouch for this one.
+        """
 
 
 class Passwords(ABC):

@@ -149,8 +149,12 @@ async def refuse_unless_all_is_below(uow: UnitOfWork, user_id: UUID) -> None:
 
 
 async def grant(uow: UnitOfWork, user_id: UUID, data: RoleGrant) -> Grant:
-    """Give a user a role."""
-    bundle = await what_may_be_given(uow, data)
+    """Give a user a role that the actor may give."""
+    return await add(uow, user_id, data, await what_may_be_given(uow, data))
+
+
+async def add(uow: UnitOfWork, user_id: UUID, data: RoleGrant, bundle: Bundle) -> Grant:
+    """Give a user a role; whether that may be is the caller's to ask."""
     if data.institution_id is not None:
         await uow.hold(INSTITUTION, data.institution_id)
     if bundle.role_id is not None:

@@ -22,12 +22,13 @@ from lms_core.sdk import (
     hookimpl,
 )
 from lms_users import grants, roles
-from lms_users.contracts import ROLE, USER, UserDirectory
+from lms_users.contracts import ROLE, USER, SignUp, UserDirectory
 from lms_users.demo import make_demo
 from lms_users.importing import UserImporter
 from lms_users.models import Grant, Guardianship, Imported, Role, User
 from lms_users.router import router
 from lms_users.service import Directory
+from lms_users.sign_up import SignUps
 
 plugin = PluginInfo("users", "People, and the roles they are granted", requires=("institutions",))
 
@@ -115,8 +116,8 @@ def lms_role_sources() -> list[RoleSource]:
 
 @hookimpl
 def lms_services() -> list[Service]:
-    """The directory."""
-    return [Service(UserDirectory, Directory())]
+    """The directory, and sign-up for other ways in."""
+    return [Service(UserDirectory, Directory()), Service(SignUp, SignUps())]
 
 
 @hookimpl
