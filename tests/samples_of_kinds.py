@@ -92,12 +92,34 @@ async def file(lms: Lms, school: School) -> Sample:
     return Sample("files.file", f"/files/{made['id']}", "/files", {"filename": "renamed.txt"}, school.teacher)
 
 
+def provider_of(institution_id: str) -> dict[str, Any]:
+    return {
+        "institution_id": institution_id, "name": uuid4().hex, "issuer": "https://login.example.org", "client_id": "lms",
+        "client_secret": "a secret",
+    }  # fmt: skip
+
+
+async def provider(lms: Lms, school: School) -> Sample:
+    made = await school.principal.create("/sso/providers", provider_of(school.institution["id"]))
+    path = f"/sso/providers/{made['id']}"
+    return Sample("sso.provider", path, "/sso/providers", {"is_enabled": False}, school.principal)
+
+
+async def domain(lms: Lms, school: School) -> Sample:
+    admin = await lms.admin()
+    body = {"institution_id": school.institution["id"], "domain": f"{uuid4().hex}.example"}
+    made = await admin.create("/sso/domains", body)
+    return Sample("sso.domain", f"/sso/domains/{made['id']}", "/sso/domains", {}, admin)
+
+
 SAMPLES: dict[str, Callable[[Lms, School], Awaitable[Sample]]] = {
     "institutions.institution": institution,
     "users.user": user,
     "users.role": role,
     "users.grant": grant,
     "users.guardianship": guardianship,
+    "sso.provider": provider,
+    "sso.domain": domain,
     "courses.course": course,
     "courses.section": section,
     "enrollments.enrollment": enrollment,

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from browser import finish
-from samples_of_kinds import IMPORT
+from samples_of_kinds import IMPORT, provider_of
 
 from lms_core.http import guarded_routes
 from lms_core.testing import PASSWORD, Caller, Lms, School
@@ -96,6 +96,17 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "materials_restore": ("material", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
     "core_list_deletions": ("deletion", "no no yes yes", "no no yes yes", "no no no yes", "- - - -"),
     "core_list_audit": ("course", "403 403 yes yes", "403 403 yes yes", "403 403 404 yes", "403 403 404 yes"),
+    # Whose a domain is only super admins say.
+    "sso_create_provider": ("institution", "403 403 201 201", "403 403 201 201", f"{SUPER} 201", GONE),
+    "sso_list_providers": ("provider", "no no yes yes", "no no yes yes", "no no no yes", "no no no no"),
+    "sso_get_provider": ("provider", "404 404 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "sso_update_provider": ("provider", "404 404 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "sso_delete_provider": ("provider", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
+    "sso_restore_provider": ("provider", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    "sso_claim_domain": ("institution", "403 403 403 201", "403 403 403 201", f"{SUPER} 201", GONE),
+    "sso_list_domains": ("domain", "no no yes yes", "no no yes yes", "no no no yes", "no no no no"),
+    "sso_release_domain": ("domain", "404 404 403 202", "404 404 403 202", f"{SUPER} 202", GONE),
+    "sso_restore_domain": ("domain", "404 404 404 202", "404 404 404 202", f"{SUPER} 202", "- - - -"),
     # What was imported at the institution itself, and at one below it; imports are not deleted.
     "users_import": ("place", "403 403 200 200", "403 403 200 200", "403 403 404 200", "403 403 404 404"),
     "core_list_imports": ("import", "no no yes yes", "no no yes yes", "no no no yes", "- - - -"),
@@ -106,7 +117,13 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
 }
 
 # About the caller alone, in no place: the same for every role.
-PERSONAL = {"users_me": 200, "auth_list_sessions": 200, "core_list_plugins": 200, "auth_change_password": 204}
+PERSONAL = {
+    "users_me": 200,
+    "auth_list_sessions": 200,
+    "core_list_plugins": 200,
+    "auth_change_password": 204,
+    "sso_end_session": 200,
+}
 
 # Open to everybody, and why.
 PUBLIC = {
@@ -120,6 +137,11 @@ PUBLIC = {
     "auth_request_password_reset": "who forgot a password cannot sign in",
     "auth_confirm_password_reset": "the token from the mail says who it is",
     "auth_accept_invitation": "the token from the mail says who it is",
+    "sso_options": "this is how one signs in",
+    "sso_start": "this is how one signs in",
+    "sso_callback": "this is how one signs in",
+    "sso_token": "this is how one signs in",
+    "sso_backchannel_logout": "the provider's token says who it is",
     "auth_jwks": "public keys",
     "auth_metadata": "how to sign in",
 }
@@ -194,6 +216,12 @@ async def make(world: World, kind: str, place: str) -> dict[str, str]:
             id = (await admin.delete(f"/courses/{id}")).json()["id"]
             return {"id": id, "deletion_id": id}
         return {"id": id, "course_id": id, "user_id": await make_user(world, place)}
+    if kind in ("provider", "domain"):
+        place_id = world.below["id"] if place == "same" else institution_id
+        claimed = {"institution_id": place_id, "domain": f"{uuid4().hex}.example"}
+        body = provider_of(place_id) if kind == "provider" else claimed
+        id = (await admin.create(f"/sso/{kind}s", body))["id"]
+        return {"id": id, f"{kind}_id": id}
     if kind == "role":
         below = world.below["id"] if place == "same" else institution_id
         body = {"institution_id": below, "name": f"r{uuid4().hex[:12]}", "permissions": ["users.read"]}
@@ -270,6 +298,12 @@ def body_of(operation: str, ids: dict[str, str]) -> dict[str, Any] | None:
             return {"guardian_id": ids["guardian_id"]}
         case "users_import":
             return {"file_id": ids["file_id"], "institution_id": ids["institution_id"]}
+        case "sso_create_provider":
+            return provider_of(ids["institution_id"])
+        case "sso_update_provider":
+            return {"name": unique}
+        case "sso_claim_domain":
+            return {"institution_id": ids["institution_id"], "domain": f"{unique}.example"}
         case "auth_invite":
             return {"user_id": ids["user_id"]}
         case "courses_create":
@@ -450,4 +484,6 @@ PATHS = {
     "file": "/files/{id}",
     "material": "/materials/{id}",
     "place": "/institutions/{id}",
+    "provider": "/sso/providers/{id}",
+    "domain": "/sso/domains/{id}",
 }

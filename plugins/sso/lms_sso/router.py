@@ -109,12 +109,6 @@ async def list_domains(uow: Uow, params: PageParams, institution_id: UUID | None
     return await service.DOMAINS.page(uow, params, institution_id=institution_id)
 
 
-@router.get("/domains/{domain_id}", response_model=DomainRead, dependencies=[reads("sso.configure")])
-async def get_domain(uow: Uow, domain_id: UUID) -> Response:
-    """One domain."""
-    return await service.DOMAIN.get(uow, domain_id)
-
-
 @router.delete(
     "/domains/{domain_id}",
     status_code=202,
