@@ -34,6 +34,7 @@ class ImportRead(BaseModel):
                 "file_id": "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f81",
                 "scope_id": "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f82",
                 "actor_id": "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f83",
+                "undone_by": None,
                 "options": {"mode": "merge"},
                 "state": "running",
                 "rows_total": 1200,
@@ -51,6 +52,7 @@ class ImportRead(BaseModel):
     file_id: UUID
     scope_id: UUID | None
     actor_id: UUID
+    undone_by: UUID | None
     options: dict[str, Any]
     state: State
     rows_total: int

@@ -23,7 +23,7 @@ UNDO_CHUNK = 100
 STUCK_MINUTES = 5
 STUCK = text(
     """
-    SELECT id, state, actor_id FROM core_import
+    SELECT id, state, actor_id, undone_by FROM core_import
     WHERE state IN ('running', 'undoing') AND updated_at < now() - make_interval(mins => :minutes)
     AND NOT EXISTS (
         SELECT FROM core_event e JOIN core_delivery d ON d.event_id = e.id
@@ -52,7 +52,8 @@ async def run_import(context: Context, event: ImportStarted) -> None:
             job = await hold_job(uow, event.import_id, "running")
             if job is not None:
                 job.state, job.error, job.rows_done = "undoing", {"code": code, "detail": detail[:1000]}, 0
-                uow.emit(UndoRequested(import_id=event.import_id, actor_id=event.actor_id))
+                # As the system: whoever began may have lost the right to, which is why it failed.
+                uow.emit(UndoRequested(import_id=event.import_id, actor_id=None))
 
 
 async def run_undo(context: Context, event: UndoRequested) -> None:
@@ -63,13 +64,14 @@ async def run_undo(context: Context, event: UndoRequested) -> None:
 async def in_chunks(
     context: Context, event: ImportStarted | UndoRequested, chunk: Callable[[UnitOfWork, UUID], Awaitable[bool]]
 ) -> None:
-    """Repeat a chunk, in the name of whoever asked and with what they may do now, until nothing is left.
+    """Repeat a chunk, in the name of whoever asked (nobody: the system) and with what they may do now, to the end.
 
     The audit trail and the events have the job's id where those of a request have the request's.
     """
-    go_on = True
+    go_on, access = True, None
     while go_on:
-        access, _ = await context.platform.rules.load(context, event.actor_id)
+        if event.actor_id is not None:
+            access, _ = await context.platform.rules.load(context, event.actor_id)
         go_on = await context.retry(lambda uow: chunk(uow, event.import_id), access, str(event.import_id))
 
 
@@ -145,6 +147,8 @@ def finish(job: Import, state: str) -> None:
 async def resume_stuck(uow: UnitOfWork) -> None:
     """Have jobs gone on with whose delivery is dead; runs on a schedule."""
     for job in (await uow.session.execute(STUCK, {"minutes": STUCK_MINUTES})).mappings():
-        kind = ImportStarted if job["state"] == "running" else UndoRequested
-        uow.emit(kind(import_id=job["id"], actor_id=job["actor_id"]))
+        if job["state"] == "running":
+            uow.emit(ImportStarted(import_id=job["id"], actor_id=job["actor_id"]))
+        else:
+            uow.emit(UndoRequested(import_id=job["id"], actor_id=job["undone_by"]))
         log.warning("import was stuck", import_id=str(job["id"]), state=job["state"])

@@ -60,6 +60,7 @@ class Import(Record, table=True):
     scope_id: UUID | None = None
     options: dict[str, Any] = Field(default_factory=dict, sa_type=JSONB)
     actor_id: UUID
+    undone_by: UUID | None = None
     state: str = "running"
     rows_total: int
     rows_done: int = 0
@@ -113,10 +114,10 @@ class ImportStarted(Event, name="core.import_started.v1"):
 
 
 class UndoRequested(Event, name="core.import_undo_requested.v1"):
-    """A job is to be undone, in somebody's name."""
+    """A job is to be undone, in somebody's name; without one, since it failed."""
 
     import_id: UUID
-    actor_id: UUID
+    actor_id: UUID | None
 
 
 class Importer(ABC):
@@ -302,7 +303,7 @@ async def request_undo(uow: UnitOfWork, id: UUID) -> Import:
         raise NotFound("import", id)
     if job.state != "done":
         raise StateConflict("import_not_done", f"This import is {job.state}; only one that is done can be undone.")
-    job.state, job.rows_done, job.finished_at = "undoing", 0, None
+    job.state, job.rows_done, job.finished_at, job.undone_by = "undoing", 0, None, uow.actor_id
     await flush_or_refuse(uow)
     uow.emit(UndoRequested(import_id=id, actor_id=uow.actor_id))
     return job

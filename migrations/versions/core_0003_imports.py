@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("scope_id", sa.Uuid(), nullable=True),
         sa.Column("options", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("actor_id", sa.Uuid(), nullable=False),
+        sa.Column("undone_by", sa.Uuid(), nullable=True),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("rows_total", sa.Integer(), nullable=False),
         sa.Column("rows_done", sa.Integer(), nullable=False),

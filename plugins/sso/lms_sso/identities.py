@@ -48,6 +48,9 @@ async def identify(context: Context, provider: Provider, claims: dict[str, Any])
         else:
             # Until this ends nobody deletes the user.
             await uow.hold(USER, user_id)
+            if await uow.use(SignUp).is_super_admin(uow, user_id):
+                # Who became one after the first sign-in: what an institution's provider says must not open everything.
+                raise SignInRefused("account_elsewhere", "A super admin signs in with a password.")
         uow.record("signed_in_by_provider", USER, user_id)
         return await link(uow, provider.id, subject, user_id)
 

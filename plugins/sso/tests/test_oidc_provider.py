@@ -122,6 +122,16 @@ async def test_accounts_beyond_the_institution_are_not_linked(lms: Lms, realm: R
     assert (await admin.delete(f"/users/{super_admin.id}")).status_code == 202
 
 
+async def test_who_becomes_a_super_admin_signs_in_with_a_password(lms: Lms, realm: Realm) -> None:
+    claims = claims_of()
+    _, me = await signed_in(realm, claims)
+    given = await (await lms.admin()).create(f"/users/{me['id']}/roles", {"role": "super_admin"})
+    assert sent_back(await through(realm, claims)) == {"error": "account_elsewhere"}
+    assert (await (await lms.admin()).delete(f"/users/{me['id']}/roles/{given['id']}")).status_code == 202
+    _, again = await signed_in(realm, claims)
+    assert again["id"] == me["id"]
+
+
 async def test_disabled_and_deleted_users_stay_out(lms: Lms, realm: Realm) -> None:
     claims = claims_of()
     caller, me = await signed_in(realm, claims)

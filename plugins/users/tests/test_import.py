@@ -10,6 +10,8 @@ import httpx2
 import pytest
 from browser import finish
 
+from lms_core.import_work import apply_chunk, run_import
+from lms_core.imports import ImportStarted
 from lms_core.testing import Caller, Lms, School
 
 pytestmark = pytest.mark.anyio
@@ -308,8 +310,28 @@ async def test_what_comes_in_the_way_undoes_the_whole(lms: Lms, school: School) 
     await lms.work_off()
     job = (await school.principal.get(f"/imports/{answer.json()['id']}")).json()
     assert (job["state"], job["error"]["code"]) == ("failed", "in_the_way")
+    assert await school.principal.items(f"/imports/{job['id']}/rows", state="left") == []
     assert "line 601" in job["error"]["detail"]
     assert await people_of(lms, school) == before
+
+
+async def test_who_loses_the_right_meanwhile_leaves_nothing_behind(lms: Lms, school: School) -> None:
+    rows = [person(external_id=str(number)) for number in range(700)]
+    before = await people_of(lms, school)
+    file = await finish(lms, school.principal, csv_of(*rows).encode(), "text/csv", "people.csv")
+    job = (await school.principal.post("/users/import", {"file_id": file["id"]})).json()
+    access, _ = await lms.context.platform.rules.load(lms.context, school.principal.id)
+    async with lms.context.unit_of_work(access) as uow:
+        assert await apply_chunk(uow, UUID(job["id"]))
+    [role] = await (await lms.admin()).items(f"/users/{school.principal.id}/roles")
+    assert (await (await lms.admin()).delete(f"/users/{school.principal.id}/roles/{role['id']}")).status_code == 202
+    await lms.work_off()
+    found = (await (await lms.admin()).get(f"/imports/{job['id']}")).json()
+    assert (found["state"], found["counts"]["create"]) == ("failed", 500)
+    assert await (await lms.admin()).items(f"/imports/{job['id']}/rows", state="left") == []
+    assert [row for row in await people_of(lms, school) if row[0] != school.principal.id] == [
+        row for row in before if row[0] != school.principal.id
+    ]
 
 
 async def test_one_import_at_a_time(lms: Lms, school: School) -> None:
@@ -324,9 +346,6 @@ async def test_one_import_at_a_time(lms: Lms, school: School) -> None:
 
 
 async def test_a_second_worker_repeats_nothing(lms: Lms, school: School) -> None:
-    from lms_core.import_work import run_import
-    from lms_core.imports import ImportStarted
-
     rows = [person(external_id=str(number)) for number in range(700)]
     file = await finish(lms, school.principal, csv_of(*rows).encode(), "text/csv", "people.csv")
     answer = await school.principal.post("/users/import", {"file_id": file["id"]})
