@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lms_core.cli import CommandLine
 
 REPOSITORY = Path(__file__).parent.parent
+SECONDS = 120
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["lms_core.migrate", "lms_core.platform", "lms_core.sdk", "lms_core.setup"])
 
 
 def install(source: Path, target: Path, name: str) -> None:
@@ -36,13 +44,22 @@ def environment(target: Path, enabled: str, **more: str) -> dict[str, str]:
 
 
 def lms(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "lms_core.cli", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=REPOSITORY,
-    )
+    """Run a command to its end: in a fork of a process that has imported the core, which takes a new one two seconds."""
+    with TemporaryDirectory() as folder:
+        output, errors = Path(folder) / "output", Path(folder) / "errors"
+        process = FORKS.Process(target=run, args=(environment, arguments, output, errors))
+        process.start()
+        process.join(SECONDS)
+        assert process.exitcode is not None, "The command does not end."
+        return subprocess.CompletedProcess(arguments, process.exitcode, output.read_text(), errors.read_text())
+
+
+def run(environment: dict[str, str], arguments: Sequence[str], output: Path, errors: Path) -> None:
+    """In the fork: become `lms` with these arguments."""
+    for path, descriptor in ((output, 1), (errors, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
+    os.chdir(REPOSITORY)
+    sys.exit(CommandLine().run(list(arguments)))

@@ -125,6 +125,14 @@ def test_what_is_not_enabled_is_never_imported(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+SAFE = {"LMS_ENV": "production", "LMS_SECRET_KEY": "x" * 32}
+
+
+def test_production_starts_with_what_is_safe(tmp_path: Path) -> None:
+    write_plugin(tmp_path, "planted", HEAD)
+    assert lms(environment(tmp_path, ENABLED, **SAFE), "plugins").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -139,9 +147,7 @@ def test_what_is_not_enabled_is_never_imported(tmp_path: Path) -> None:
 )
 def test_production_refuses_what_is_unsafe(tmp_path: Path, changes: dict[str, str], expected: str) -> None:
     write_plugin(tmp_path, "planted", HEAD)
-    safe = {"LMS_ENV": "production", "LMS_SECRET_KEY": "x" * 32}
-    assert lms(environment(tmp_path, ENABLED, **safe), "plugins").returncode == 0
-    result = lms(environment(tmp_path, ENABLED, **safe) | changes, "plugins")
+    result = lms(environment(tmp_path, ENABLED, **SAFE) | changes, "plugins")
     assert result.returncode == 2
     assert expected in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
