@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import and_, bindparam, exists, false, or_, true
 from sqlmodel import col
 
-from lms_core.imports import Action, Import, Importer, ImportRow, State, make_plan, request_undo, start
+from lms_core.import_plan import make_plan, request_undo, start
+from lms_core.imports import Action, Import, Importer, ImportRow, State
 from lms_core.pagination import JsonBytes, Listing, Page, PageParams, Point
 from lms_core.permissions import Filter
 from lms_core.routing import Router, Uow, signed_in
