@@ -32,7 +32,7 @@ async def identify(context: Context, provider: Provider, claims: dict[str, Any])
     What has to be asked in other units of work is asked before the one that writes.
     """
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 1 <= len(subject) <= 255:
+    if not isinstance(subject, str) or not 1 <= len(subject) <= 255 or not subject.isprintable():
         raise SignInRefused("no_subject", "The provider does not say who this is.")
     known = await find_known(context, provider, subject)
     if known is not None and known.is_active:
@@ -41,7 +41,7 @@ async def identify(context: Context, provider: Provider, claims: dict[str, Any])
         raise SignInRefused("user_disabled", "Your account is disabled; ask your school.")
     else:
         email = await vouched_email(context, provider, claims)
-        user_id = await linkable(context, provider, email)
+        user_id = await linkable(context, provider, subject, email)
     async with context.unit_of_work() as uow:
         if user_id is None:
             user_id = await sign_up(uow, provider, claims, email)
@@ -68,7 +68,7 @@ async def find_known(context: Context, provider: Provider, subject: str) -> Pers
 async def vouched_email(context: Context, provider: Provider, claims: dict[str, Any]) -> str:
     """The address, if the provider has verified it and its domain is the institution's own."""
     email = claims.get("email")
-    if not isinstance(email, str) or not 3 <= len(email) <= 320:
+    if not isinstance(email, str) or not 3 <= len(email) <= 320 or not email.isprintable():
         raise SignInRefused("no_email", "The provider does not give an e-mail address.")
     # Some write the boolean as text.
     if claims.get("email_verified") not in (True, "true") and not provider.trusts_emails:
@@ -85,7 +85,7 @@ async def vouched_email(context: Context, provider: Provider, claims: dict[str, 
     return email
 
 
-async def linkable(context: Context, provider: Provider, email: str) -> UUID | None:
+async def linkable(context: Context, provider: Provider, subject: str, email: str) -> UUID | None:
     """The user who has the address and may be linked; None when nobody has it."""
     async with context.unit_of_work() as uow:
         person = await uow.use(UserDirectory).find_by_email(uow, email)
@@ -93,12 +93,28 @@ async def linkable(context: Context, provider: Provider, email: str) -> UUID | N
         return None
     if not person.is_active:
         raise SignInRefused("user_disabled", "Your account is disabled; ask your school.")
-    sign_up = context.platform.service(SignUp)
-    if not await sign_up.belongs_to(context, person.id, provider.institution_id):
+    await refuse_elsewhere(context, provider, person.id)
+    async with context.unit_of_work() as uow:
+        linked = select(col(LinkedIdentity.id)).where(
+            col(LinkedIdentity.provider_id) == provider.id,
+            col(LinkedIdentity.user_id) == person.id,
+            # The same one may have been linked by another tab a moment ago.
+            col(LinkedIdentity.subject) != subject,
+        )
+        if (await uow.session.execute(linked.limit(1))).first() is not None:
+            # An address that went to the next person must not open the account of the one before.
+            raise SignInRefused(
+                "already_linked", "Another account of this provider has this address here; ask your school."
+            )
+    return person.id
+
+
+async def refuse_elsewhere(context: Context, provider: Provider, user_id: UUID) -> None:
+    """Raise SignInRefused for a user who takes part outside of the provider's institution, or runs one."""
+    if not await context.platform.service(SignUp).belongs_to(context, user_id, provider.institution_id):
         raise SignInRefused(
             "account_elsewhere", "Your account reaches beyond this institution; sign in with your password."
         )
-    return person.id
 
 
 async def sign_up(uow: UnitOfWork, provider: Provider, claims: dict[str, Any], email: str) -> UUID:

@@ -10,22 +10,24 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+import structlog
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from authlib.oidc.core import CodeIDToken
 from authlib.oidc.discovery import get_well_known_url
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import JWKRegistry, KeySet
 
 from lms_core.sdk import Context
 from lms_sso.settings import SsoSettings
 
+log = structlog.get_logger("lms.sso")
 # What is signed by a key that only the provider has: no `none`, and no HMAC, for which our own secret would do.
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
 KNOWN_SECONDS = 600.0
@@ -33,6 +35,7 @@ KEYS_AGAIN_SECONDS = 30.0
 ANSWER_SECONDS = 5.0
 MOST_BYTES = 1024 * 1024
 LEEWAY_SECONDS = 60
+TRANSLATED = ip_network("64:ff9b::/96")
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 
@@ -63,8 +66,13 @@ class BoundedTransport(httpx2.AsyncHTTPTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """One request, of whatever library asks for it."""
-        await self.refuse_unreachable(request.url)
+        await self.aim(request)
+        # What is compressed could grow without end when it is unpacked.
+        request.headers["Accept-Encoding"] = "identity"
         response = await super().handle_async_request(request)
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            await response.aclose()
+            raise ProviderFailed(f"{request.url.host} compresses its answer, though it was asked not to.")
         content = bytearray()
         async for part in response.aiter_raw():
             content += part
@@ -74,8 +82,12 @@ class BoundedTransport(httpx2.AsyncHTTPTransport):
         await response.aclose()
         return httpx2.Response(response.status_code, headers=response.headers, content=bytes(content), request=request)
 
-    async def refuse_unreachable(self, url: httpx2.URL) -> None:
-        """Raise ProviderFailed for what must not be asked: so nobody explores our network by naming a provider."""
+    async def aim(self, request: httpx2.Request) -> None:
+        """Raise ProviderFailed for what must not be asked: so nobody explores our network by naming a provider.
+
+        The request then goes to the very address that was looked at: a name could have another one a moment later.
+        """
+        url = request.url
         if url.scheme != "https" and not (self.plain and url.scheme == "http"):
             raise ProviderFailed(f"{url.host} is not asked by {url.scheme}; a provider needs https.")
         if self.private:
@@ -84,9 +96,21 @@ class BoundedTransport(httpx2.AsyncHTTPTransport):
             found = await asyncio.get_running_loop().getaddrinfo(url.host, url.port or 443)
         except OSError as error:
             raise ProviderFailed(f"{url.host} has no address ({error}).") from None
-        for *_, address in found:
-            if not ip_address(address[0]).is_global:
-                raise ProviderFailed(f"{url.host} is at a private address; see the setting private_providers.")
+        addresses = [str(address[0]) for *_, address in found]
+        if not addresses or not all(is_public(address) for address in addresses):
+            raise ProviderFailed(f"{url.host} is at a private address; see the setting private_providers.")
+        request.extensions["sni_hostname"] = url.host
+        request.url = url.copy_with(host=addresses[0])
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is on the Internet and one machine's, also when it wraps an IPv4 address (RFC 6052, 3056)."""
+    found = ip_address(address)
+    if isinstance(found, IPv6Address):
+        inner = IPv4Address(found.packed[-4:]) if found in TRANSLATED else found.ipv4_mapped or found.sixtofour
+        if inner is not None:
+            return is_public(str(inner))
+    return found.is_global and not found.is_multicast
 
 
 @dataclass
@@ -122,7 +146,7 @@ class OpenIdProviders:
             answer = await client.request("GET", url, withhold_token=True)
         try:
             found = answer.json() if answer.status_code == 200 else None
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise ProviderFailed(f"{url} answers no JSON object, but {answer.status_code}.")
@@ -154,10 +178,7 @@ class OpenIdProviders:
             usable = [
                 key for key in public if key.get("kty") in ("RSA", "EC", "OKP") and key.get("use", "sig") == "sig"
             ]
-            try:
-                known.keys = KeySet.import_key_set({"keys": usable})
-            except (JoseError, ValueError, TypeError, KeyError) as error:
-                raise ProviderFailed(f"The provider publishes keys that cannot be read ({error}).") from error
+            known.keys = readable_keys(usable)
             known.keys_read_at = time.monotonic()
         return known.keys
 
@@ -171,7 +192,7 @@ class OpenIdProviders:
         async with self.client(context, token_endpoint_auth_method=method, **options) as oauth:
             try:
                 tokens = await oauth.fetch_token(metadata["token_endpoint"], code=code, code_verifier=verifier)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise TokenRefused(f"The provider answers the code with no JSON ({error}).") from error
             claims = await self.id_token_claims(context, issuer, client, tokens, nonce)
             endpoint = metadata.get("userinfo_endpoint")
@@ -229,8 +250,19 @@ class OpenIdProviders:
                 return jwt.decode(text, await self.keys(context, issuer), algorithms=ALGORITHMS)
             except (JoseError, ValueError):
                 return jwt.decode(text, await self.keys(context, issuer, again=True), algorithms=ALGORITHMS)
-        except (JoseError, ValueError, TypeError) as error:
+        except (JoseError, ValueError, TypeError, RecursionError) as error:
             raise TokenRefused(f"The token is not signed by the provider ({error}).") from error
+
+
+def readable_keys(published: list[dict[str, Any]]) -> KeySet:
+    """The keys that we can use; one of a curve that we do not know must not spoil the others."""
+    keys = []
+    for one in published:
+        try:
+            keys.append(JWKRegistry.import_key(one))
+        except (JoseError, ValueError, TypeError, KeyError) as error:
+            log.info("key not usable", kid=str(one.get("kid"))[:100], reason=str(error)[:200])
+    return KeySet(keys)
 
 
 @dataclass(frozen=True)
@@ -247,7 +279,7 @@ async def more_claims(oauth: AsyncOAuth2Client, endpoint: str, claims: dict[str,
     answer = await oauth.request("GET", endpoint)
     try:
         found = answer.json() if answer.status_code == 200 else None
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or found.get("sub") != claims.get("sub"):
         raise TokenRefused("The UserInfo endpoint tells of somebody else, or of nobody.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
 from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
@@ -117,7 +118,7 @@ async def finish(
         raise SignInRefused("token_refused", "What the provider sent cannot be believed; begin again.") from None
     identity_id = await identities.identify(context, provider, claims)
     session = claims.get("sid")
-    provider_session = session if isinstance(session, str) and len(session) <= 255 else None
+    provider_session = session if is_text(session) else None
     given = await attempts.finish(uow, attempt.id, identity_id, provider_session)
     if attempt.return_to is not None:
         return back(attempt.return_to, code=given)
@@ -148,6 +149,11 @@ async def find_provider(context: Context, id: UUID) -> Provider:
     if found is None:
         raise NotFound("sso.provider", id)
     return found
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a claim is text that a column can hold."""
+    return isinstance(value, str) and len(value) <= 255 and value.isprintable()
 
 
 def redirect_uri(context: Context) -> str:
