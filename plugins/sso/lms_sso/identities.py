@@ -37,6 +37,8 @@ async def identify(context: Context, provider: Provider, claims: dict[str, Any])
     known = await find_known(context, provider, subject)
     if known is not None and known.is_active:
         user_id: UUID | None = known.id
+        # Asked each time: who came to run something, or to another school, since is not this provider's to vouch for.
+        await refuse_elsewhere(context, provider, known.id)
     elif known is not None:
         raise SignInRefused("user_disabled", "Your account is disabled; ask your school.")
     else:

@@ -77,6 +77,18 @@ async def test_an_address_that_went_to_the_next_person_opens_nothing(realm: Real
     assert "code" in await outcome(realm, liar, email=email, sub=first)
 
 
+@pytest.mark.parametrize(("role", "at_home"), [("student", False), ("principal", False), ("principal", True)])
+async def test_who_came_to_hold_more_since_signs_in_with_a_password(
+    realm: Realm, liar: Liar, lms: Lms, role: str, at_home: bool
+) -> None:
+    email, subject, admin = f"{uuid4().hex}@school.example", uuid4().hex, await lms.admin()
+    assert "code" in await outcome(realm, liar, email=email, sub=subject)
+    [user] = await admin.items("/users", email=email)
+    place = realm.school.institution if at_home else await lms.make_institution()
+    await admin.create(f"/users/{user['id']}/roles", {"role": role, "institution_id": place["id"]})
+    assert await outcome(realm, liar, email=email, sub=subject) == {"error": "account_elsewhere"}
+
+
 @pytest.fixture
 def compressing() -> Iterator[str]:
     """A server whose 49 kB become 50 MB."""
