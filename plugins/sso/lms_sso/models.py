@@ -9,6 +9,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from lms_core.sdk import Field, Record, Table
 
+ONE_SUBJECT = "uq_sso_identity_user"
+
 
 class Provider(Table, table=True):
     """An OpenID Connect provider that an institution trusts; the client's secret is encrypted."""
@@ -48,7 +50,10 @@ class LinkedIdentity(Record, table=True):
     """Who a provider's subject is here, from the first sign-in on."""
 
     __tablename__ = "sso_identity"
-    __table_args__ = (UniqueConstraint("provider_id", "subject", name="uq_sso_identity_subject"),)
+    __table_args__ = (
+        UniqueConstraint("provider_id", "subject", name="uq_sso_identity_subject"),
+        UniqueConstraint("provider_id", "user_id", name=ONE_SUBJECT),
+    )
 
     provider_id: UUID = Field(foreign_key="sso_provider.id")
     subject: str = Field(max_length=255)

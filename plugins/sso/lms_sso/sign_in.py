@@ -24,7 +24,6 @@ from lms_sso.settings import SsoSettings
 
 log = structlog.get_logger("lms.sso")
 SIGN_INS = Counter("lms_sso_sign_ins_total", "Sign-ins by provider that ended, by outcome", ["outcome"])
-COOKIE = "lms_sso_"
 
 
 async def start(uow: UnitOfWork, provider_id: UUID, return_to: str | None, code_challenge: str) -> Response:
@@ -51,14 +50,14 @@ async def start(uow: UnitOfWork, provider_id: UUID, return_to: str | None, code_
     )
     response = Response(status_code=303, headers={"Location": url, "Cache-Control": "no-store"})
     response.set_cookie(
-        cookie_name(id),
+        cookie_name(context, id),
         attempts.derived(context, "browser", id),
         max_age=60 * uow.settings(SsoSettings).attempt_minutes,
-        path=urlsplit(redirect_uri(context)).path,
+        path="/",
         httponly=True,
         # Lax: the provider's redirect is a navigation from another site.
         samesite="lax",
-        secure=context.settings.public_url.startswith("https://"),
+        secure=is_secure(context),
     )
     return response
 
@@ -71,7 +70,7 @@ async def callback(
     id = attempts.open_sealed(context, attempts.STATE, state)
     if id is None:
         raise Problem(400, "invalid_state", "This is no sign-in of ours; begin again.")
-    if request.cookies.get(cookie_name(id)) != attempts.derived(context, "browser", id):
+    if request.cookies.get(cookie_name(context, id)) != attempts.derived(context, "browser", id):
         raise Problem(400, "other_browser", "This sign-in was begun in another browser; begin again in this one.")
     attempt = await attempts.use(context, id)
     try:
@@ -84,7 +83,7 @@ async def callback(
         response = back(attempt.return_to, error=refusal.code)
     else:
         SIGN_INS.labels("ok").inc()
-    response.delete_cookie(cookie_name(id), path=urlsplit(redirect_uri(context)).path)
+    response.delete_cookie(cookie_name(context, id), path="/", secure=is_secure(context), httponly=True, samesite="lax")
     return response
 
 
@@ -128,6 +127,10 @@ async def finish(
 async def tokens(uow: UnitOfWork, request: Request, data: CodeExchange) -> Response:
     """A session for the code, as `POST /auth/login` gives one."""
     attempt = await attempts.exchange(uow, data.code, data.code_verifier)
+    try:
+        await find_provider(uow.context, attempt.provider_id)
+    except NotFound:
+        raise attempts.bad_code().keeping_writes() from None
     found = select(LinkedIdentity).where(col(LinkedIdentity.id) == attempt.identity_id)
     identity = (await uow.session.execute(found)).scalar_one()
     if not await uow.use(UserDirectory).may_sign_in(uow, identity.user_id):
@@ -161,9 +164,17 @@ def redirect_uri(context: Context) -> str:
     return f"{context.settings.public_url.rstrip('/')}{context.settings.api_prefix}/sso/callback"
 
 
-def cookie_name(id: UUID) -> str:
-    """One for each attempt, so that two tabs do not disturb each other."""
-    return f"{COOKIE}{id.hex[-12:]}"
+def is_secure(context: Context) -> bool:
+    """Whether browsers reach us by https."""
+    return context.settings.public_url.startswith("https://")
+
+
+def cookie_name(context: Context, id: UUID) -> str:
+    """One for each attempt, so that two tabs do not disturb each other.
+
+    With `__Host-` no other host of the domain can plant one (RFC 6265bis §4.1.3.2); that needs https.
+    """
+    return f"{'__Host-' if is_secure(context) else ''}lms_sso_{id.hex[-12:]}"
 
 
 def refuse_foreign(context: Context, return_to: str | None) -> None:

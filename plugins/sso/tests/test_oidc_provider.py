@@ -238,10 +238,12 @@ async def test_a_provider_that_is_off_or_deleted_lets_nobody_in(realm: Realm) ->
     path = f"/sso/providers/{realm.provider['id']}"
     claims = claims_of()
     _, me = await signed_in(realm, claims)
+    unused = sent_back(await through(realm, claims))["code"]
     location, cookie = await realm.start(f"{FRONT_END}/in#top")
     query = await at_provider(realm, location, claims)
     assert (await realm.school.principal.patch(path, {"is_enabled": False})).status_code == 200
     assert sent_back(await realm.come_back(cookie, **query)) == {"error": "provider_off"}
+    assert (await realm.exchange(unused)).status_code == 400
     params = {"code_challenge": CHALLENGE}
     assert (await realm.lms.client.get(f"{path}/start", params=params)).status_code == 404
     assert (await realm.school.principal.patch(path, {"is_enabled": True})).status_code == 200
@@ -265,6 +267,28 @@ async def test_two_tabs_of_somebody_new_make_one_account(realm: Realm) -> None:
     rows = await realm.lms.sql("SELECT 1 FROM users_user WHERE email = :email", email=claims["email"])
     assert len(rows) == 1
     await signed_in(realm, claims)
+
+
+async def test_two_accounts_of_the_provider_with_one_address_do_not_share_ours(realm: Realm) -> None:
+    email = f"{uuid4().hex}@school.example"
+    ways = [await realm.start() for _ in range(4)]
+    queries = [await at_provider(realm, location, claims_of(email)) for location, _ in ways]
+    answers = await asyncio.gather(
+        *(realm.come_back(cookie, **query) for (_, cookie), query in zip(ways, queries, strict=True))
+    )
+    assert sum("code=" in answer.headers["Location"] for answer in answers) == 1
+    linked = "SELECT 1 FROM sso_identity i JOIN users_user u ON u.id = i.user_id WHERE u.email = :email"
+    assert len(await realm.lms.sql(linked, email=email)) == 1
+
+
+async def test_cookies_are_the_hosts_own_where_there_is_https(realm: Realm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(realm.lms.context.settings, "public_url", "https://lms.example")
+    params = {"code_challenge": CHALLENGE}
+    answer = await realm.lms.client.get(f"/sso/providers/{realm.provider['id']}/start", params=params)
+    cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-lms_sso_")
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=lax"} <= set(cookie.split("; "))
+    realm.lms.client.cookies.clear()
 
 
 async def test_signing_out_ends_the_session_and_says_where_to_go(realm: Realm, oidc: str) -> None:

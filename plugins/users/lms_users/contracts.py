@@ -83,10 +83,6 @@ class SignUp(ABC):
         So that whoever vouches for the institution's people can vouch for this one.
         """
 
-    @abstractmethod
-    async def is_super_admin(self, uow: UnitOfWork, user_id: UUID) -> bool:
-        """Whether a user may everything, for whom nobody else can vouch."""
-
 
 class Passwords(ABC):
     """Provided by whoever keeps passwords (the auth plugin)."""

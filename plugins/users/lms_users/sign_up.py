@@ -4,14 +4,12 @@ from typing import Literal
 from uuid import UUID
 
 from lms_institutions.contracts import INSTITUTION, InstitutionTree
-from sqlalchemy import func
-from sqlmodel import col, or_, select
 
-from lms_core.sdk import SUPER_ADMIN, Access, Context, Forbidden, HeldRole, UnitOfWork, alive
+from lms_core.sdk import Access, Context, Forbidden, HeldRole, UnitOfWork
 from lms_users import grants
 from lms_users.contracts import SignUp, UserCreated
 from lms_users.emails import email_key, valid_email
-from lms_users.models import Grant, User
+from lms_users.models import User
 from lms_users.schemas import RoleGrant
 
 
@@ -43,13 +41,3 @@ class SignUps(SignUp):
             except Forbidden:
                 return False
         return True
-
-    async def is_super_admin(self, uow: UnitOfWork, user_id: UUID) -> bool:
-        """Granted, and not expired."""
-        held = select(Grant.id).where(
-            Grant.user_id == user_id,
-            Grant.role == SUPER_ADMIN,
-            alive(Grant),
-            or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()),
-        )
-        return (await uow.session.execute(held)).first() is not None

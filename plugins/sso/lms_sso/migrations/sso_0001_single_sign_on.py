@@ -144,6 +144,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("provider_id", "subject", name="uq_sso_identity_subject"),
+        sa.UniqueConstraint("provider_id", "user_id", name="uq_sso_identity_user"),
     )
     op.create_index(op.f("ix_sso_identity_user_id"), "sso_identity", ["user_id"], unique=False)
     op.create_table(
