@@ -277,6 +277,14 @@ def database_revision(plugin: str, message: str) -> None:
     typer.echo(f"Wrote {asyncio.run(revision(load(), plugin, message))}.")
 
 
+@events.command("describe")
+def events_describe() -> None:
+    """Every event, what it holds and who handles it, as Markdown."""
+    from lms_core.event_catalog import describe
+
+    typer.echo(describe(load()), nl=False)
+
+
 @events.command("dead")
 def events_dead() -> None:
     """The deliveries that were given up, with the reason."""
