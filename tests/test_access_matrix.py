@@ -72,6 +72,7 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "courses_restore_section": ("section", "403 202 202 202", "403 403 202 202", f"{SUPER} 202", "- - - -"),
     "enrollments_list": ("enrollment", "yes yes yes yes", "no no yes yes", "no no no yes", "no no no no"),
     "enrollments_get": ("enrollment", "200 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "enrollments_list_history": ("enrollment", "yes yes yes yes", "404 404 yes yes", f"{SUPER} yes", GONE),
     "enrollments_create": ("course", "403 201 201 201", "403 403 201 201", f"{SUPER} 201", GONE),
     "enrollments_create_many": ("course", "403 200 200 200", "403 403 200 200", f"{SUPER} 200", GONE),
     "enrollments_update": ("enrollment", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
@@ -376,7 +377,7 @@ def is_list(operation: str) -> bool:
 
 async def found_in(caller: Caller, answer: httpx2.Response, id: str) -> bool:
     """Whether the thing stands on this page or on one that follows: other tests' things are there too."""
-    names = ("id", "material_id", "object_id")
+    names = ("id", "material_id", "object_id", "enrollment_id")
     while not any(id in map(item.get, names) for item in answer.json()["items"]):
         if "next" not in answer.links:
             return False

@@ -112,11 +112,13 @@ async def test_lists_are_pages(lms: Lms, school: School) -> None:
     admin = await lms.admin()
     job = {"id": str(uuid4()), "scope_id": school.institution["id"], "actor_id": admin.id, "object_id": str(uuid4())}
     await lms.sql(IMPORT, **job)
+    enrolled = (await admin.items("/enrollments", user_id=str(school.student.id)))[0]["id"]
     known = {
         "user_id": school.student.id,
         "course_id": school.course["id"],
         "material_id": uuid4(),
         "import_id": job["id"],
+        "enrollment_id": enrolled,
     }
     required_of = {
         "/materials/search": {"q": "words"},

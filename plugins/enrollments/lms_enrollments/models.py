@@ -1,10 +1,11 @@
-"""The table of enrollments."""
+"""The tables of enrollments and of what they were when."""
 
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, text
 
-from lms_core.sdk import Field, Table
+from lms_core.sdk import Field, Record, Table
 
 STANDING = "state IN ('active', 'waitlisted')"
 
@@ -42,3 +43,30 @@ class Enrollment(Table, table=True):
     state: str = Field(max_length=20)
     section_id: UUID | None = Field(default=None, foreign_key="courses_section.id", index=True)
     waiting_number: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Period(Record, table=True):
+    """What an enrollment was from a moment on, until another one; the last period has no end.
+
+    Deleting and restoring leaves it alone: what comes back has its history as it was.
+    """
+
+    __tablename__ = "enrollments_period"
+    __table_args__ = (
+        Index("uq_enrollments_period_last", "enrollment_id", unique=True, postgresql_where=text("until IS NULL")),
+        Index("ix_enrollments_period_enrollment", "enrollment_id", "id"),
+        Index("ix_enrollments_period_course", "course_id", "id"),
+        Index("ix_enrollments_period_user", "user_id", "id"),
+    )
+
+    enrollment_id: UUID = Field(foreign_key="enrollments_enrollment.id")
+    course_id: UUID = Field(foreign_key="courses_course.id")
+    user_id: UUID = Field(foreign_key="users_user.id")
+    role: str = Field(max_length=20)
+    state: str = Field(max_length=20)
+    section_id: UUID | None = Field(default=None, foreign_key="courses_section.id")
+    since: datetime = Field(sa_type=DateTime(timezone=True))
+    until: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    cause: str = Field(max_length=20)
+    reason: str | None = Field(default=None, max_length=500)
+    actor_id: UUID | None = None

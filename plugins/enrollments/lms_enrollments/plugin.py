@@ -15,18 +15,18 @@ from lms_core.sdk import (
     PluginInfo,
     Reaction,
     ReadRule,
+    Record,
     Restored,
     RoleSource,
     Router,
     Service,
     Setup,
-    Table,
     hookimpl,
 )
 from lms_enrollments import seats
 from lms_enrollments.contracts import Roster
 from lms_enrollments.demo import make_demo
-from lms_enrollments.models import Enrollment
+from lms_enrollments.models import Enrollment, Period
 from lms_enrollments.router import router
 from lms_enrollments.service import ActiveRoster
 
@@ -66,9 +66,9 @@ def lms_routes() -> list[Router]:
 
 
 @hookimpl
-def lms_models() -> list[type[Table]]:
-    """One table."""
-    return [Enrollment]
+def lms_models() -> list[type[Record]]:
+    """Enrollments, and what they were when."""
+    return [Enrollment, Period]
 
 
 @hookimpl

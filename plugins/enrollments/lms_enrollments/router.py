@@ -9,6 +9,7 @@ from lms_core.sdk import (
     RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
+    Instant,
     Page,
     PageParams,
     RestoreRequest,
@@ -18,7 +19,7 @@ from lms_core.sdk import (
     requires,
     restore,
 )
-from lms_enrollments import service
+from lms_enrollments import history, service
 from lms_enrollments.models import Enrollment
 from lms_enrollments.schemas import (
     BulkCreate,
@@ -26,6 +27,7 @@ from lms_enrollments.schemas import (
     EnrollmentCreate,
     EnrollmentRead,
     EnrollmentUpdate,
+    PeriodRead,
     Role,
     State,
 )
@@ -60,15 +62,29 @@ async def list_enrollments(
     user_id: UUID | None = None,
     state: State | None = None,
     role: Annotated[Role | None, Query()] = None,
+    as_of: Annotated[Instant | None, Query(description="Who was enrolled then, as what and in which section")] = None,
 ) -> Response:
     """The enrollments that you may see, newest first."""
-    return await service.ENROLLMENTS.page(uow, params, course_id=course_id, user_id=user_id, state=state, role=role)
+    filters = {"course_id": course_id, "user_id": user_id, "state": state, "role": role}
+    if as_of is not None:
+        return await history.list_as_of(uow, params, as_of, **filters)
+    return await service.ENROLLMENTS.page(uow, params, **filters)
 
 
 @router.get("/{enrollment_id}", response_model=EnrollmentRead, dependencies=[reads("enrollments.read")])
 async def get(uow: Uow, enrollment_id: UUID) -> Response:
     """One enrollment."""
     return await service.ENROLLMENT_POINT.get(uow, enrollment_id)
+
+
+@router.get(
+    "/{enrollment_id}/history",
+    response_model=Page[PeriodRead],
+    dependencies=[reads("enrollments.read", on="enrollment", path="enrollment_id")],
+)
+async def list_history(uow: Uow, enrollment_id: UUID, params: PageParams) -> Response:
+    """What an enrollment was when, from the beginning on, who made it so, and why."""
+    return await service.history_of(uow, enrollment_id, params)
 
 
 @router.patch(

@@ -22,6 +22,9 @@ def without_repetition(ids: list[UUID]) -> list[UUID]:
     return ids
 
 
+Reason = Annotated[str, Field(max_length=500, description="Kept in the history")]
+
+
 class EnrollmentCreate(Input):
     """Somebody is to take part in a course."""
 
@@ -33,6 +36,7 @@ class EnrollmentCreate(Input):
     user_id: UUID
     role: Role
     section_id: UUID | None = None
+    reason: Reason | None = None
 
 
 class EnrollmentUpdate(Input):
@@ -42,6 +46,7 @@ class EnrollmentUpdate(Input):
 
     state: Literal["active", "completed", "dropped"] | None = None
     section_id: UUID | None = None
+    reason: Reason | None = None
 
 
 class BulkCreate(Input):
@@ -68,6 +73,20 @@ class EnrollmentRead(BaseModel):
     position: int | None
     created_at: datetime
     updated_at: datetime
+
+
+class PeriodRead(BaseModel):
+    """What an enrollment was from `since` on, until `until` (null: it still is), and who made it so, and why."""
+
+    enrollment_id: UUID
+    state: State
+    role: Role
+    section_id: UUID | None
+    since: datetime
+    until: datetime | None
+    cause: str
+    reason: str | None
+    actor_id: UUID | None
 
 
 class BulkResult(BaseModel):

@@ -14,6 +14,7 @@ from sqlalchemy import and_, column, func, insert, or_, select, table, update
 from sqlmodel import col
 
 from lms_core.sdk import Conflict, NotFound, Restored, StateConflict, UnitOfWork, among, new_id
+from lms_enrollments import history
 from lms_enrollments.contracts import ENROLLMENT, EnrollmentActivated, EnrollmentWaitlisted
 from lms_enrollments.models import Enrollment
 
@@ -73,7 +74,12 @@ async def free_seats(uow: UnitOfWork, course: CourseSummary, role: str, wanted: 
 
 
 async def place(
-    uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID], role: str, section_id: UUID | None = None
+    uow: UnitOfWork,
+    course: CourseSummary,
+    user_ids: Sequence[UUID],
+    role: str,
+    section_id: UUID | None = None,
+    reason: str | None = None,
 ) -> list[Placed]:
     """Enroll users who are not enrolled yet: as many as there are seats, the others wait or are refused."""
     standing = await standing_enrollments(uow, course.id, user_ids, role)
@@ -96,6 +102,7 @@ async def place(
     }
     if rows:
         await uow.session.execute(insert(Enrollment), list(rows.values()))
+        await history.begin(uow, list(rows.values()), reason)
         for row in rows.values():
             given = {name: {"before": None, "after": row[name]} for name in RECORDED if row[name] is not None}
             uow.record("created", ENROLLMENT, row["id"], given)
@@ -164,6 +171,7 @@ async def promote(uow: UnitOfWork, course: CourseSummary) -> None:
         .returning(col(Enrollment.id), col(Enrollment.user_id))
     )
     rows = promoted.all()
+    await history.note(uow, [id for id, _ in rows], "promoted")
     for id, user_id in rows:
         uow.record("changed", ENROLLMENT, id, {"state": {"before": "waitlisted", "after": "active"}})
         uow.emit(EnrollmentActivated(enrollment_id=id, course_id=course.id, user_id=user_id, role=STUDENT))
@@ -284,6 +292,7 @@ async def let_wait(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID] |
             .values(state="waitlisted", waiting_number=number, version=Enrollment.version + 1, updated_at=func.now())
         )
         uow.record("changed", ENROLLMENT, id, {"state": {"before": "active", "after": "waitlisted"}})
+    await history.note(uow, moving, "seat_taken")
 
 
 async def balance_restored(uow: UnitOfWork, event: Restored) -> None:

@@ -17,13 +17,14 @@ from lms_core.sdk import (
     JsonBytes,
     Listing,
     NotFound,
+    Paging,
     Point,
     StateConflict,
     UnitOfWork,
     alive,
     delete,
 )
-from lms_enrollments import seats
+from lms_enrollments import history, seats
 from lms_enrollments.contracts import ENROLLMENT, EnrollmentEnded, Roster
 from lms_enrollments.models import Enrollment
 from lms_enrollments.schemas import BulkCreate, EnrollmentCreate, EnrollmentRead, EnrollmentUpdate
@@ -83,7 +84,7 @@ async def enroll(uow: UnitOfWork, data: EnrollmentCreate) -> Response:
     directory = uow.use(UserDirectory)
     if data.user_id not in await directory.members_among(uow, [data.user_id], course.institution_id):
         raise NotFound(USER, data.user_id)
-    placed = (await seats.place(uow, course, [data.user_id], data.role, data.section_id))[0]
+    placed = (await seats.place(uow, course, [data.user_id], data.role, data.section_id, data.reason))[0]
     if placed.enrollment_id is None:
         raise StateConflict("course_full", "Every seat of this course is taken, and it has no waitlist.")
     return await ENROLLMENT_POINT.after_write(uow, placed.enrollment_id, 200 if placed.status == "exists" else 201)
@@ -106,20 +107,30 @@ async def update(uow: UnitOfWork, id: UUID, data: EnrollmentUpdate, if_match: st
     """Change the state or the section; students may drop their own."""
     enrollment = await known(uow, id)
     changes = data.model_dump(exclude_unset=True)
-    await refuse_unless_allowed(uow, enrollment, only_drop=set(changes) == {"state"} and data.state == "dropped")
+    await refuse_unless_allowed(
+        uow, enrollment, only_drop=set(changes) <= {"state", "reason"} and data.state == "dropped"
+    )
     course = await uow.use(CourseCatalog).lock(uow, enrollment.course_id)
     enrollment = await uow.lock(Enrollment, id, if_match)
     if "section_id" in changes:
         if data.section_id is not None:
             await require_section(uow, enrollment.course_id, data.section_id)
-        enrollment.section_id = data.section_id
+        if enrollment.section_id != data.section_id:
+            enrollment.section_id = data.section_id
+            await history.note(uow, [id], "section", data.reason)
     if data.state is not None and data.state != enrollment.state:
-        await move(uow, course, enrollment, data.state)
+        await move(uow, course, enrollment, data.state, data.reason)
     await uow.flush()
     return await ENROLLMENT_POINT.after_write(uow, id)
 
 
-async def move(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, state: str) -> None:
+async def history_of(uow: UnitOfWork, id: UUID, paging: Paging) -> Response:
+    """The periods of an enrollment that the caller may know."""
+    await known(uow, id)
+    return await history.PERIODS.page(uow, paging, enrollment_id=id)
+
+
+async def move(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, state: str, reason: str | None) -> None:
     """One step of `WAITLISTED → ACTIVE → COMPLETED / DROPPED`; a seat that gets free is given away at once."""
     allowed = {"waitlisted": ("dropped",), "active": ("completed", "dropped")}.get(enrollment.state, ())
     if state not in allowed:
@@ -129,7 +140,7 @@ async def move(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, s
             + ("; waiting students move up by themselves." if enrollment.state == "waitlisted" else "; enroll again."),
         )
     enrollment.state, enrollment.waiting_number = state, None
-    await uow.flush()
+    await history.note(uow, [enrollment.id], "changed", reason)
     uow.emit(
         EnrollmentEnded(
             enrollment_id=enrollment.id,

@@ -1,0 +1,94 @@
+"""What enrollments were when: every change begins a period, and ends the one before, in the same transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from fastapi import Response
+from sqlalchemy import DateTime, and_, bindparam, exists, func, insert, null, or_, select, update
+from sqlmodel import col
+
+from lms_core.sdk import Filter, Listing, Paging, UnitOfWork, alive, among, new_id
+from lms_enrollments.models import Enrollment, Period
+from lms_enrollments.schemas import EnrollmentRead, PeriodRead
+
+Cause = Literal["enrolled", "promoted", "seat_taken", "changed", "section"]
+AT = bindparam("as_of", type_=DateTime(timezone=True))
+
+
+def readable(uow: UnitOfWork) -> Filter:
+    """Who may read an enrollment reads what it was."""
+    rule = uow.readable(Enrollment)
+
+    def write(period: Any) -> Any:
+        of = col(Enrollment.id) == period.enrollment_id
+        return exists().where(of, alive(Enrollment), rule.write(Enrollment))
+
+    return Filter(("period", rule.shape), rule.parameters, write, never=rule.never)
+
+
+PERIODS = Listing(
+    Period,
+    PeriodRead,
+    filters={"enrollment_id": col(Period.enrollment_id) == bindparam("enrollment_id")},
+    descending=False,
+    readable=readable,
+)
+AS_OF = Listing(
+    Period,
+    EnrollmentRead,
+    filters={
+        "as_of": and_(col(Period.since) <= AT, or_(col(Period.until).is_(None), col(Period.until) > AT)),
+        **{name: getattr(Period, name) == bindparam(name) for name in ("course_id", "user_id", "state", "role")},
+    },
+    columns={
+        "id": col(Period.enrollment_id),
+        "position": null(),
+        "created_at": select(col(Enrollment.created_at))
+        .where(col(Enrollment.id) == col(Period.enrollment_id))
+        .scalar_subquery(),
+        "updated_at": col(Period.since),
+    },
+    readable=readable,
+)
+
+
+async def list_as_of(uow: UnitOfWork, paging: Paging, as_of: datetime, **filters: Any) -> Response:
+    """Who was enrolled then, as what; what was deleted since is left out."""
+    return await AS_OF.page(uow, paging, as_of=as_of, **filters)
+
+
+async def begin(uow: UnitOfWork, rows: Sequence[dict[str, Any]], reason: str | None) -> None:
+    """The first period of new enrollments."""
+    shared = {"cause": "enrolled", "reason": reason, "actor_id": uow.access.actor_id or uow.caused_by}
+    names = ("course_id", "user_id", "role", "state", "section_id")
+    values = [
+        {"id": new_id(), "enrollment_id": row["id"], **{name: row[name] for name in names}, **shared} for row in rows
+    ]
+    # Under the course's lock, so what the clock says now is later than all that was noted of the course before.
+    at = (await uow.session.execute(select(func.clock_timestamp()))).scalar_one()
+    await uow.session.execute(insert(Period), [{**value, "since": at} for value in values])
+
+
+async def note(uow: UnitOfWork, ids: Sequence[UUID], cause: Cause, reason: str | None = None) -> None:
+    """Enrollments are as they are from now on."""
+    if not ids:
+        return
+    await uow.session.flush()
+    at = (await uow.session.execute(select(func.clock_timestamp()))).scalar_one()
+    last = among(col(Period.enrollment_id), ids) & col(Period.until).is_(None)
+    await uow.session.execute(update(Period).where(last).values(until=at))
+    now = select(
+        col(Enrollment.id), col(Enrollment.course_id), col(Enrollment.user_id), col(Enrollment.role),
+        col(Enrollment.state), col(Enrollment.section_id),
+    ).where(among(col(Enrollment.id), ids))  # fmt: skip
+    shared = {"since": at, "cause": cause, "reason": reason, "actor_id": uow.access.actor_id or uow.caused_by}
+    values = [
+        {
+            "id": new_id(), "enrollment_id": row.id, "course_id": row.course_id, "user_id": row.user_id,
+            "role": row.role, "state": row.state, "section_id": row.section_id, **shared,
+        }
+        for row in (await uow.session.execute(now)).all()
+    ]  # fmt: skip
+    await uow.session.execute(insert(Period), values)
