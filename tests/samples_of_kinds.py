@@ -67,6 +67,17 @@ async def course(lms: Lms, school: School) -> Sample:
     return Sample("courses.course", f"/courses/{made['id']}", "/courses", {"title": "Renamed"}, school.principal)
 
 
+def term_of(institution_id: str) -> dict[str, Any]:
+    days = {"starts_on": "2026-09-01", "ends_on": "2026-12-18"}
+    return {"institution_id": institution_id, "name": uuid4().hex, **days}
+
+
+async def term(lms: Lms, school: School) -> Sample:
+    made = await school.principal.create("/courses/terms", term_of(school.institution["id"]))
+    path = f"/courses/terms/{made['id']}"
+    return Sample("courses.term", path, "/courses/terms", {"name": "Renamed"}, school.principal)
+
+
 async def section(lms: Lms, school: School) -> Sample:
     path = f"/courses/{school.course['id']}/sections"
     made = await school.teacher.create(path, {"name": uuid4().hex})
@@ -120,6 +131,7 @@ SAMPLES: dict[str, Callable[[Lms, School], Awaitable[Sample]]] = {
     "users.guardianship": guardianship,
     "sso.provider": provider,
     "sso.domain": domain,
+    "courses.term": term,
     "courses.course": course,
     "courses.section": section,
     "enrollments.enrollment": enrollment,

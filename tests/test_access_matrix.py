@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from browser import finish
-from samples_of_kinds import IMPORT, provider_of
+from samples_of_kinds import IMPORT, provider_of, term_of
 
 from lms_core.http import guarded_routes
 from lms_core.testing import PASSWORD, Caller, Lms, School
@@ -64,6 +64,12 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "courses_update": ("course", "403 200 200 200", "403 403 200 200", f"{SUPER} 200", GONE),
     "courses_delete": ("course", "403 403 202 202", "403 403 202 202", f"{SUPER} 202", GONE),
     "courses_restore": ("course", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    "courses_create_term": ("institution", "403 403 201 201", "403 403 201 201", f"{SUPER} 201", GONE),
+    "courses_list_terms": ("term", "yes yes yes yes", "yes yes yes yes", "no no no yes", "no no no no"),
+    "courses_get_term": ("term", "200 200 200 200", "200 200 200 200", f"{SUPER} 200", GONE),
+    "courses_update_term": ("term", "403 403 200 200", "403 403 200 200", f"{SUPER} 200", GONE),
+    "courses_delete_term": ("term", "403 403 202 202", "403 403 202 202", f"{SUPER} 202", GONE),
+    "courses_restore_term": ("term", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
     "courses_list_sections": ("section", "yes yes yes yes", "no no yes yes", f"{SUPER} yes", "no no no no"),
     "courses_get_section": ("section", "200 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
     "courses_create_section": ("course", "403 201 201 201", "403 403 201 201", f"{SUPER} 201", GONE),
@@ -217,6 +223,10 @@ async def make(world: World, kind: str, place: str) -> dict[str, str]:
             id = (await admin.delete(f"/courses/{id}")).json()["id"]
             return {"id": id, "deletion_id": id}
         return {"id": id, "course_id": id, "user_id": await make_user(world, place)}
+    if kind == "term":
+        place_id = world.below["id"] if place == "same" else institution_id
+        id = (await admin.create("/courses/terms", term_of(place_id)))["id"]
+        return {"id": id, "term_id": id}
     if kind in ("provider", "domain"):
         place_id = world.below["id"] if place == "same" else institution_id
         claimed = {"institution_id": place_id, "domain": f"{uuid4().hex}.example"}
@@ -299,6 +309,10 @@ def body_of(operation: str, ids: dict[str, str]) -> dict[str, Any] | None:
             return {"guardian_id": ids["guardian_id"]}
         case "users_import":
             return {"file_id": ids["file_id"], "institution_id": ids["institution_id"]}
+        case "courses_create_term":
+            return term_of(ids["institution_id"])
+        case "courses_update_term":
+            return {"name": unique}
         case "sso_create_provider":
             return provider_of(ids["institution_id"])
         case "sso_update_provider":
@@ -485,6 +499,7 @@ PATHS = {
     "file": "/files/{id}",
     "material": "/materials/{id}",
     "place": "/institutions/{id}",
+    "term": "/courses/terms/{id}",
     "provider": "/sso/providers/{id}",
     "domain": "/sso/domains/{id}",
 }

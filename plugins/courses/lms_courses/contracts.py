@@ -12,6 +12,7 @@ from lms_core.sdk import Event, UnitOfWork
 
 COURSE = "courses.course"
 SECTION = "courses.section"
+TERM = "courses.term"
 """The kinds, for cascades and role sources."""
 
 

@@ -1,4 +1,4 @@
-"""The tables of courses and sections."""
+"""The tables of terms, courses and sections."""
 
 from datetime import date
 from uuid import UUID
@@ -8,16 +8,33 @@ from sqlalchemy import CheckConstraint
 from lms_core.sdk import Field, Table
 
 
+class Term(Table, table=True):
+    """A span of an institution's calendar: a school year, and the terms in it. Both days belong to it."""
+
+    __tablename__ = "courses_term"
+    __table_args__ = (CheckConstraint("starts_on <= ends_on", name="ck_courses_term_days"),)
+    label_column = "name"
+    natural_key = ("institution_id", "name")
+    restore_permission = "courses.set_terms"
+
+    institution_id: UUID = Field(foreign_key="institutions_institution.id")
+    parent_id: UUID | None = Field(default=None, foreign_key="courses_term.id")
+    name: str = Field(max_length=100)
+    starts_on: date
+    ends_on: date
+
+
 class Course(Table, table=True):
-    """A course of an institution. Its code is unique there among live courses."""
+    """A course of an institution. Its code is unique there, and in its term, among live courses."""
 
     __tablename__ = "courses_course"
     __table_args__ = (CheckConstraint("capacity >= 0", name="ck_courses_course_capacity"),)
     label_column = "title"
-    natural_key = ("institution_id", "code")
+    natural_key = ("institution_id", "term_id", "code")
     restore_permission = "courses.delete"
 
     institution_id: UUID = Field(foreign_key="institutions_institution.id")
+    term_id: UUID | None = Field(default=None, foreign_key="courses_term.id", index=True)
     code: str = Field(max_length=100)
     title: str = Field(max_length=300)
     description: str = Field(default="", max_length=20_000)

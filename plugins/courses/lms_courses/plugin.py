@@ -4,9 +4,9 @@ from lms_institutions.contracts import INSTITUTION
 from sqlmodel import col
 
 from lms_core.sdk import Cascade, Permission, PluginInfo, ReadRule, Router, Service, Setup, Table, hookimpl
-from lms_courses.contracts import COURSE, CourseCatalog, in_published_course
+from lms_courses.contracts import COURSE, TERM, CourseCatalog, in_published_course
 from lms_courses.demo import make_demo
-from lms_courses.models import Course, Section
+from lms_courses.models import Course, Section, Term
 from lms_courses.router import router
 from lms_courses.service import Catalog
 
@@ -21,8 +21,8 @@ def lms_routes() -> list[Router]:
 
 @hookimpl
 def lms_models() -> list[type[Table]]:
-    """Two tables."""
-    return [Course, Section]
+    """Three tables."""
+    return [Term, Course, Section]
 
 
 @hookimpl
@@ -38,12 +38,15 @@ def lms_permissions() -> list[Permission | ReadRule]:
         Permission("courses.edit", "Change, publish and archive a course", roles=("teacher", "principal")),
         Permission("courses.edit_sections", "Change a section", roles=staff),
         Permission("courses.edit_content", "Add, delete and restore sections", roles=("teacher", "principal")),
+        Permission("courses.read_terms", "See an institution's terms", roles=("principal",), members=members),
+        Permission("courses.set_terms", "Add, change, delete and restore terms", roles=("principal",)),
         Permission("courses.move", "Move a course to another institution", roles=("principal",)),
         Permission("courses.delete", "Delete and restore a course", roles=("principal",)),
         ReadRule(Course, "courses.read", where=col(Course.state) == "published"),
         ReadRule(Course, "courses.read_drafts"),
         ReadRule(Section, "courses.read_content", where=in_published_course(col(Section.course_id))),
         ReadRule(Section, "courses.read_drafts"),
+        ReadRule(Term, "courses.read_terms"),
     ]
 
 
@@ -55,8 +58,10 @@ def lms_services() -> list[Service]:
 
 @hookimpl
 def lms_cascades() -> list[Cascade]:
-    """Courses hang under institutions, sections under courses."""
+    """Terms and courses hang under institutions, terms under terms, sections under courses."""
     return [
+        Cascade(child=Term, column="institution_id", parent=INSTITUTION),
+        Cascade(child=Term, column="parent_id", parent=TERM),
         Cascade(child=Course, column="institution_id", parent=INSTITUTION),
         Cascade(child=Section, column="course_id", parent=COURSE),
     ]

@@ -19,8 +19,8 @@ from lms_core.sdk import (
     restore,
 )
 from lms_core.sdk import delete as delete_row
-from lms_courses import sections, service
-from lms_courses.models import Course, Section
+from lms_courses import sections, service, terms
+from lms_courses.models import Course, Section, Term
 from lms_courses.schemas import (
     CourseCreate,
     CourseRead,
@@ -29,12 +29,16 @@ from lms_courses.schemas import (
     SectionRead,
     SectionUpdate,
     State,
+    TermCreate,
+    TermRead,
+    TermUpdate,
 )
 
 router = Router()
 MAY_EDIT = requires("courses.edit", on="course", path="course_id")
 MAY_READ = requires("courses.read", on="course", path="course_id")
 MAY_EDIT_SECTIONS = requires("courses.edit_sections", on="course", path="course_id")
+MAY_SET_TERMS = requires("courses.set_terms", on="term", path="term_id")
 MAY_EDIT_CONTENT = requires("courses.edit_content", on="course", path="course_id")
 
 
@@ -54,6 +58,7 @@ async def list_courses(
     uow: Uow,
     params: PageParams,
     institution_id: UUID | None = None,
+    term_id: UUID | None = None,
     state: State | None = None,
     q: Annotated[str | None, Query(min_length=1, max_length=200, description="In title or code")] = None,
     mine: Annotated[bool, Query(description="Only courses that you take part in")] = False,
@@ -63,10 +68,66 @@ async def list_courses(
         uow,
         params,
         institution_id=institution_id,
+        term_id=term_id,
         state=state,
         q=None if q is None else service.like_pattern(q),
         mine=service.own_courses(uow) if mine else None,
     )
+
+
+@router.post(
+    "/terms",
+    status_code=201,
+    response_model=TermRead,
+    dependencies=[requires("courses.set_terms", on="institution", body="institution_id")],
+)
+async def create_term(uow: Uow, data: TermCreate) -> Response:
+    """Add a term to an institution's calendar."""
+    return await terms.create(uow, data)
+
+
+@router.get("/terms", response_model=Page[TermRead], dependencies=[reads("courses.read_terms")])
+async def list_terms(
+    uow: Uow,
+    params: PageParams,
+    institution_id: Annotated[UUID | None, Query(description="Right at this institution")] = None,
+    parent_id: UUID | None = None,
+    on: Annotated[str | None, Query(max_length=10, description="A day, or `today` where the institution is")] = None,
+) -> Response:
+    """The terms of your institutions, newest first."""
+    return await terms.list_terms(uow, params, on, institution_id=institution_id, parent_id=parent_id)
+
+
+@router.get("/terms/{term_id}", response_model=TermRead, dependencies=[reads("courses.read_terms")])
+async def get_term(uow: Uow, term_id: UUID) -> Response:
+    """One term."""
+    return await terms.TERM_POINT.get(uow, term_id)
+
+
+@router.patch("/terms/{term_id}", response_model=TermRead, dependencies=[MAY_SET_TERMS])
+async def update_term(uow: Uow, term_id: UUID, data: TermUpdate, if_match: IfMatch = None) -> Response:
+    """Change a term."""
+    return await terms.update(uow, term_id, data, if_match)
+
+
+@router.delete("/terms/{term_id}", status_code=202, response_model=DeletionRead, dependencies=[MAY_SET_TERMS])
+async def delete_term(uow: Uow, term_id: UUID, if_match: IfMatch = None) -> Response:
+    """Delete a term with those inside; its courses stay, and show none until it is restored."""
+    return await delete_row(uow, Term, term_id, if_match)
+
+
+@router.post(
+    "/terms/{term_id}/restore",
+    status_code=202,
+    response_model=DeletionRead,
+    responses=RESTORE_ANSWERS,
+    dependencies=[reads("courses.set_terms", on="term", path="term_id")],
+)
+async def restore_term(
+    uow: Uow, term_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
+) -> Response:
+    """Bring back a term, and those that went with it."""
+    return await restore(uow, Term, term_id, request, dry_run)
 
 
 @router.get("/{course_id}", response_model=CourseRead, dependencies=[reads("courses.read")])

@@ -29,8 +29,9 @@ class CourseCreate(Input):
     )
 
     institution_id: UUID
-    code: Code
+    code: Code = Field(description="Unique at the institution, in the term")
     title: Name
+    term_id: UUID | None = Field(default=None, description="A term of the institution, or of one above it")
     description: Description = ""
     capacity: Capacity | None = Field(default=None, description="Seats for students; without it, as many as come")
     waitlist: StrictBool = False
@@ -51,6 +52,7 @@ class CourseUpdate(Input):
     model_config = ConfigDict(json_schema_extra={"example": {"state": "published"}})
 
     institution_id: UUID | None = None
+    term_id: UUID | None = None
     code: Code | None = None
     title: Name | None = None
     description: Description | None = None
@@ -61,11 +63,21 @@ class CourseUpdate(Input):
     ends_on: date | None = None
 
 
+class TermOfCourse(BaseModel):
+    """The term of a course."""
+
+    id: UUID
+    name: str
+    starts_on: date
+    ends_on: date
+
+
 class CourseRead(BaseModel):
-    """A course."""
+    """A course; `term` is null while the term is deleted."""
 
     id: UUID
     institution_id: UUID
+    term: TermOfCourse | None
     code: str
     title: str
     description: str
@@ -74,6 +86,50 @@ class CourseRead(BaseModel):
     waitlist: bool
     starts_on: date | None
     ends_on: date | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class TermCreate(Input):
+    """A new span of an institution's calendar, inside of `parent_id` if that is given."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "institution_id": "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80",
+                "name": "Autumn 2026",
+                "starts_on": "2026-09-01",
+                "ends_on": "2026-12-18",
+            }
+        }
+    )
+
+    institution_id: UUID
+    parent_id: UUID | None = None
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    starts_on: date
+    ends_on: date
+
+
+class TermUpdate(Input):
+    """What is to change."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"ends_on": "2026-12-22"}})
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
+    starts_on: date | None = None
+    ends_on: date | None = None
+
+
+class TermRead(BaseModel):
+    """A term."""
+
+    id: UUID
+    institution_id: UUID
+    parent_id: UUID | None
+    name: str
+    starts_on: date
+    ends_on: date
     created_at: datetime
     updated_at: datetime
 

@@ -9,6 +9,7 @@ from sqlalchemy import ARRAY, Uuid, any_, bindparam, or_
 from sqlmodel import col, select
 
 from lms_core.sdk import Invalid, Listing, Point, UnitOfWork, alive
+from lms_courses import terms
 from lms_courses.contracts import (
     COURSE,
     CourseArchived,
@@ -21,11 +22,13 @@ from lms_courses.contracts import (
 from lms_courses.models import Course, Section
 from lms_courses.schemas import CourseCreate, CourseRead, CourseUpdate
 
+COLUMNS = {"term": terms.TERM_OF_COURSE}
 COURSES = Listing(
     Course,
     CourseRead,
     filters={
         "institution_id": col(Course.institution_id) == bindparam("institution_id"),
+        "term_id": col(Course.term_id) == bindparam("term_id"),
         "state": col(Course.state) == bindparam("state"),
         "q": or_(
             col(Course.title).icontains(bindparam("q"), autoescape=False),
@@ -33,9 +36,10 @@ COURSES = Listing(
         ),
         "mine": col(Course.id) == any_(bindparam("mine", type_=ARRAY(Uuid()))),
     },
+    columns=COLUMNS,
 )
-COURSE_POINT = Point(Course, CourseRead)
-NULLABLE = ("capacity", "starts_on", "ends_on")
+COURSE_POINT = Point(Course, CourseRead, columns=COLUMNS)
+NULLABLE = ("capacity", "starts_on", "ends_on", "term_id")
 
 
 def like_pattern(text: str) -> str:
@@ -51,6 +55,8 @@ def own_courses(uow: UnitOfWork) -> list[UUID]:
 async def create(uow: UnitOfWork, data: CourseCreate) -> Response:
     """Add a draft; a teacher who creates a course teaches it."""
     await uow.hold(INSTITUTION, data.institution_id)
+    if data.term_id is not None:
+        await terms.hold_term(uow, data.term_id, data.institution_id)
     course = Course(**data.model_dump())
     await uow.add(course)
     participation = uow.use_if_enabled(CourseParticipation)
@@ -70,6 +76,9 @@ async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | 
     course = await uow.lock(Course, id, if_match)
     before = course.state
     course.sqlmodel_update(changes)
+    if course.term_id is not None and {"term_id", "institution_id"} & set(changes):
+        with uow.session.no_autoflush:
+            await terms.hold_term(uow, course.term_id, course.institution_id)
     if course.starts_on is not None and course.ends_on is not None and course.ends_on < course.starts_on:
         raise Invalid("ends_before_start", "ends_on is before starts_on; correct one of them.", ("body", "ends_on"))
     await uow.flush()

@@ -1,0 +1,117 @@
+"""The rules for terms: the calendar of an institution, and of all below it."""
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from fastapi import Response
+from lms_institutions.contracts import INSTITUTION, InstitutionSettings, InstitutionTree
+from sqlalchemy import Date, and_, bindparam, func
+from sqlalchemy.orm import aliased
+from sqlmodel import col, select
+
+from lms_core.sdk import Invalid, Listing, NotFound, Paging, Point, StateConflict, UnitOfWork, alive
+from lms_courses.contracts import TERM
+from lms_courses.models import Course, Term
+from lms_courses.schemas import TermCreate, TermRead, TermUpdate
+
+ON = bindparam("on", type_=Date())
+TERMS = Listing(
+    Term,
+    TermRead,
+    filters={
+        "institution_id": col(Term.institution_id) == bindparam("institution_id"),
+        "parent_id": col(Term.parent_id) == bindparam("parent_id"),
+        "on": and_(col(Term.starts_on) <= ON, col(Term.ends_on) >= ON),
+    },
+)
+TERM_POINT = Point(Term, TermRead)
+OF_COURSE = aliased(Term)
+TERM_OF_COURSE = (
+    select(
+        func.json_build_object(
+            "id", OF_COURSE.id, "name", OF_COURSE.name, "starts_on", OF_COURSE.starts_on, "ends_on", OF_COURSE.ends_on
+        )
+    )
+    .where(col(OF_COURSE.id) == col(Course.term_id), ~col(OF_COURSE.is_deleted))
+    .correlate(Course)
+    .scalar_subquery()
+)
+"""The term that an answer shows with a course."""
+
+
+async def create(uow: UnitOfWork, data: TermCreate) -> Response:
+    """Add a term, inside of another one or not."""
+    await uow.hold(INSTITUTION, data.institution_id)
+    term = Term(**data.model_dump())
+    await refuse_misplaced(uow, term)
+    await uow.add(term)
+    return await TERM_POINT.after_write(uow, term.id, 201)
+
+
+async def update(uow: UnitOfWork, id: UUID, data: TermUpdate, if_match: str | None) -> Response:
+    """Change what is given; what is inside stays inside."""
+    term = await uow.lock(Term, id, if_match)
+    term.sqlmodel_update(data.model_dump(exclude_unset=True, exclude_none=True))
+    with uow.session.no_autoflush:
+        await refuse_misplaced(uow, term)
+        outside = select(Term.id).where(
+            Term.parent_id == id,
+            alive(Term),
+            (col(Term.starts_on) < term.starts_on) | (col(Term.ends_on) > term.ends_on),
+        )
+        if (await uow.session.execute(outside.limit(1))).first() is not None:
+            raise StateConflict("terms_inside", "A term inside of this one would stand out; change that one first.")
+    await uow.flush()
+    return await TERM_POINT.after_write(uow, id)
+
+
+async def refuse_misplaced(uow: UnitOfWork, term: Term) -> None:
+    """422 when it ends before it starts, or stands out of the one that it is in; 404 when that is no term there."""
+    if term.ends_on < term.starts_on:
+        raise Invalid("ends_before_start", "ends_on is before starts_on; correct one of them.", ("body", "ends_on"))
+    if term.parent_id is None:
+        return
+    await uow.hold(TERM, term.parent_id)
+    found = select(Term).where(Term.id == term.parent_id, Term.institution_id == term.institution_id)
+    parent = (await uow.session.execute(found)).scalar_one_or_none()
+    if parent is None:
+        raise NotFound(TERM, term.parent_id)
+    if term.starts_on < parent.starts_on or term.ends_on > parent.ends_on:
+        raise Invalid(
+            "outside_of_parent",
+            f"{parent.name} goes from {parent.starts_on} to {parent.ends_on}; a term in it must not stand out.",
+            ("body", "starts_on"),
+        )
+
+
+async def list_terms(uow: UnitOfWork, paging: Paging, on: str | None, **filters: Any) -> Response:
+    """A page; `on` is a day, or `today` where the institution is."""
+    institution_id: UUID | None = filters["institution_id"]
+    day = None if on is None else await day_of(uow, on, institution_id)
+    return await TERMS.page(uow, paging, on=day, **filters)
+
+
+async def day_of(uow: UnitOfWork, on: str, institution_id: UUID | None) -> date:
+    """The day that is meant: today is another one in Auckland than in Lima."""
+    if on != "today":
+        try:
+            return date.fromisoformat(on)
+        except ValueError:
+            raise Invalid("invalid_day", "Write today, or a day such as 2026-09-01.", ("query", "on")) from None
+    if institution_id is None:
+        raise Invalid("institution_required", "Name the institution where it is today.", ("query", "institution_id"))
+    if not await uow.knows(INSTITUTION, institution_id):
+        raise NotFound(INSTITUTION, institution_id)
+    settings = await uow.use(InstitutionSettings).of(uow, institution_id)
+    return datetime.now(ZoneInfo(settings.timezone)).date()
+
+
+async def hold_term(uow: UnitOfWork, term_id: UUID, institution_id: UUID) -> None:
+    """Keep a term alive for a course; 404 unless it is the institution's, or that of one above."""
+    above = uow.use(InstitutionTree).and_above(institution_id)
+    fits = select(Term.id).where(Term.id == term_id, alive(Term), col(Term.institution_id).in_(above))
+    if (await uow.session.execute(fits)).first() is None:
+        raise NotFound(TERM, term_id)
+    await uow.hold(TERM, term_id)
