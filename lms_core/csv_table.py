@@ -6,13 +6,14 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from lms_core.errors import Invalid
 
 DELIMITERS = ",;\t"
 LONGEST_CELL = 1_000
+FORMULA = re.compile(r"'*[=+\-@]")
 CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 
 
@@ -107,7 +108,7 @@ def row_of(line: int, cells: Sequence[str], names: Sequence[str], required: Sequ
     errors = []
     if len(cells) != len(names):
         errors.append(CellError(None, "wrong_number_of_cells", f"The row has {len(cells)} cells, not {len(names)}."))
-    found = {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
+    found = {name: armed(cell.strip()) for name, cell in zip(names, cells, strict=False)}
     for name, cell in found.items():
         if len(cell) > LONGEST_CELL:
             errors.append(CellError(name, "cell_too_long", f"Longer than {LONGEST_CELL} characters."))
@@ -118,6 +119,28 @@ def row_of(line: int, cells: Sequence[str], names: Sequence[str], required: Sequ
         elif not cell and name in required:
             errors.append(CellError(name, "missing", "Must not be empty."))
     return Row(line, found, errors)
+
+
+def write_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A CSV file that `read_table` reads back as it was, and in which a spreadsheet finds no formula."""
+    written = io.StringIO()
+    writer = csv.writer(written)
+    writer.writerow(names)
+    writer.writerows([defused(cell) for cell in row] for row in rows)
+    return written.getvalue()
+
+
+def defused(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula: with an apostrophe before what would begin one (OWASP).
+
+    Before an apostrophe that stands in front of such a sign already, too, so that `armed` gives back every cell.
+    """
+    return f"'{cell}" if FORMULA.match(cell) else cell
+
+
+def armed(cell: str) -> str:
+    """A cell without the apostrophe of `defused`."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell[1:]) else cell
 
 
 def refused(code: str, detail: str, line: int) -> Invalid:

@@ -26,6 +26,7 @@ from sqlalchemy import (
     DateTime,
     Index,
     Select,
+    String,
     Uuid,
     any_,
     event,
@@ -65,6 +66,11 @@ def new_id() -> uuid.UUID:
 def among(column: Any, ids: Iterable[uuid.UUID]) -> ColumnElement[bool]:
     """`column = ANY(array)`: for any number of ids, where `IN` takes a parameter each and 32,767 at most."""
     return cast(ColumnElement[bool], column == any_(literal(list(ids), ARRAY(Uuid()))))
+
+
+def among_texts(column: Any, texts: Iterable[str]) -> ColumnElement[bool]:
+    """The same for texts."""
+    return cast(ColumnElement[bool], column == any_(literal(list(texts), ARRAY(String()))))
 
 
 class Record(SQLModel):

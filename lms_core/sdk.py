@@ -2,8 +2,8 @@
 
 from sqlmodel import Field
 
-from lms_core.csv_table import CellError, Column, Row
-from lms_core.db import Read, Record, Table, among, new_id
+from lms_core.csv_table import CellError, Column, Row, write_table
+from lms_core.db import Read, Record, Table, among, among_texts, new_id
 from lms_core.deletion import RESTORE_ANSWERS, Deleted, DeletionRead, Restored, RestoreRequest, delete, restore
 from lms_core.errors import (
     Forbidden,
@@ -115,6 +115,7 @@ __all__ = [
     "UploadedFiles",
     "alive",
     "among",
+    "among_texts",
     "answer_import",
     "delete",
     "explain",
@@ -131,4 +132,5 @@ __all__ = [
     "send_mail",
     "signed_in",
     "who_may",
+    "write_table",
 ]

@@ -116,6 +116,8 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "sso_restore_domain": ("domain", "404 404 404 202", "404 404 404 202", f"{SUPER} 202", "- - - -"),
     # What was imported at the institution itself, and at one below it; imports are not deleted.
     "users_import": ("place", "403 403 200 200", "403 403 200 200", "403 403 404 200", "403 403 404 404"),
+    "enrollments_import": ("place", "403 403 422 422", "403 403 422 422", f"{SUPER} 422", GONE),
+    "enrollments_export": ("institution", "403 403 200 200", "403 403 200 200", f"{SUPER} 200", GONE),
     "core_list_imports": ("import", "no no yes yes", "no no yes yes", "no no no yes", "- - - -"),
     "core_get_import": ("import", "404 404 200 200", "404 404 200 200", f"{SUPER} 200", "- - - -"),
     "core_list_import_rows": ("import", "404 404 yes yes", "404 404 yes yes", f"{SUPER} yes", "- - - -"),
@@ -307,7 +309,7 @@ def body_of(operation: str, ids: dict[str, str]) -> dict[str, Any] | None:
             return {"summary": unique}
         case "users_add_guardian":
             return {"guardian_id": ids["guardian_id"]}
-        case "users_import":
+        case "users_import" | "enrollments_import":
             return {"file_id": ids["file_id"], "institution_id": ids["institution_id"]}
         case "courses_create_term":
             return term_of(ids["institution_id"])
@@ -378,8 +380,10 @@ def filled(path: str, ids: dict[str, str]) -> str:
 async def ask(caller: Caller, operation: str, method: str, path: str, ids: dict[str, str]) -> httpx2.Response:
     body = body_of(operation, ids)
     options: dict[str, Any] = {} if body is None else {"json": body}
-    if operation == "users_import":
+    if operation in ("users_import", "enrollments_import"):
         options["params"] = {"dry_run": "true"}
+    if operation == "enrollments_export":
+        options["params"] = {"institution_id": ids["institution_id"]}
     if is_list(operation) or operation in ("users_explain", "users_permitted"):
         options["params"] = filters_of(operation, ids)
     return await caller.send(method, filled(path, ids), **options)

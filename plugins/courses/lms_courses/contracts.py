@@ -1,6 +1,7 @@
 """What other plugins may ask of courses and provide to them, and what courses tells them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -34,8 +35,25 @@ class CourseSummary:
     waitlist: bool
 
 
+@dataclass(frozen=True)
+class CodedCourse:
+    """A live course by what people call it: its code, and the name of its term if it is in one that lives."""
+
+    code: str
+    term: str | None
+    course: CourseSummary
+
+
 class CourseCatalog(ABC):
     """Questions about courses."""
+
+    @abstractmethod
+    async def find_by_codes(self, uow: UnitOfWork, institution_id: UUID, codes: Collection[str]) -> list[CodedCourse]:
+        """The courses of an institution with these codes, whatever their term; in one statement."""
+
+    @abstractmethod
+    async def sections_of(self, uow: UnitOfWork, course_ids: Collection[UUID]) -> dict[tuple[UUID, str], UUID]:
+        """The live sections of courses, by course and name; in one statement."""
 
     @abstractmethod
     async def find(self, uow: UnitOfWork, course_id: UUID) -> CourseSummary | None:

@@ -1,17 +1,19 @@
 """The rules for courses."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
 from fastapi import Response
 from lms_institutions.contracts import INSTITUTION
-from sqlalchemy import ARRAY, Uuid, any_, bindparam, or_
+from sqlalchemy import ARRAY, Uuid, and_, any_, bindparam, or_
 from sqlmodel import col, select
 
-from lms_core.sdk import Invalid, Listing, Point, UnitOfWork, alive
+from lms_core.sdk import Invalid, Listing, Point, UnitOfWork, alive, among, among_texts
 from lms_courses import terms
 from lms_courses.contracts import (
     COURSE,
+    CodedCourse,
     CourseArchived,
     CourseCatalog,
     CourseCreated,
@@ -19,7 +21,7 @@ from lms_courses.contracts import (
     CoursePublished,
     CourseSummary,
 )
-from lms_courses.models import Course, Section
+from lms_courses.models import Course, Section, Term
 from lms_courses.schemas import CourseCreate, CourseRead, CourseUpdate
 
 COLUMNS = {"term": terms.TERM_OF_COURSE}
@@ -108,6 +110,22 @@ class Catalog(CourseCatalog):
         statement = select(Course).where(Course.id == course_id, alive(Course))
         course = (await uow.session.execute(statement)).scalar_one_or_none()
         return None if course is None else summary(course)
+
+    async def find_by_codes(self, uow: UnitOfWork, institution_id: UUID, codes: Collection[str]) -> list[CodedCourse]:
+        """With their terms."""
+        statement = (
+            select(Course, col(Term.name))
+            .outerjoin(Term, and_(col(Term.id) == col(Course.term_id), ~col(Term.is_deleted)))
+            .where(Course.institution_id == institution_id, among_texts(col(Course.code), codes), alive(Course))
+        )
+        rows = (await uow.session.execute(statement)).all()
+        return [CodedCourse(course.code, term, summary(course)) for course, term in rows]
+
+    async def sections_of(self, uow: UnitOfWork, course_ids: Collection[UUID]) -> dict[tuple[UUID, str], UUID]:
+        """By course and name."""
+        statement = select(Section).where(among(col(Section.course_id), course_ids), ~col(Section.is_deleted))
+        found = (await uow.session.execute(statement)).scalars()
+        return {(section.course_id, section.name): section.id for section in found}
 
     async def institution_of(self, uow: UnitOfWork, course_id: UUID) -> UUID | None:
         """Where a live course belongs."""

@@ -11,6 +11,7 @@ from lms_core.sdk import (
     ACTOR_ID,
     Cascade,
     Handler,
+    Importer,
     Permission,
     PluginInfo,
     Reaction,
@@ -26,6 +27,7 @@ from lms_core.sdk import (
 from lms_enrollments import seats
 from lms_enrollments.contracts import Roster
 from lms_enrollments.demo import make_demo
+from lms_enrollments.importing import EnrollmentImporter
 from lms_enrollments.models import Enrollment, Period
 from lms_enrollments.router import router
 from lms_enrollments.service import ActiveRoster
@@ -79,6 +81,7 @@ def lms_permissions() -> list[Permission | ReadRule]:
         Permission("enrollments.create", "Enroll students and assistants", roles=("teacher", "principal")),
         Permission("enrollments.edit", "Change enrollments of students and assistants", roles=("teacher", "principal")),
         Permission("enrollments.delete", "Restore deleted enrollments", roles=("teacher", "principal")),
+        Permission("enrollments.import", "Import and export enrollments as files", roles=("principal",)),
         Permission("enrollments.appoint", "Enroll teachers, and change or end that", roles=("principal",)),
         ReadRule(Enrollment, "enrollments.read"),
         ReadRule(Enrollment, where=col(Enrollment.user_id) == ACTOR_ID),
@@ -98,6 +101,12 @@ def lms_role_sources() -> list[RoleSource]:
 def lms_services() -> list[Service]:
     """The roster, and what courses asks for."""
     return [Service(Roster, ActiveRoster()), Service(CourseParticipation, seats.Participation())]
+
+
+@hookimpl
+def lms_importers() -> list[Importer]:
+    """Enrollments from CSV files."""
+    return [EnrollmentImporter()]
 
 
 @hookimpl

@@ -9,6 +9,8 @@ from lms_core.sdk import (
     RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
+    ImportPlanRead,
+    ImportRead,
     Instant,
     Page,
     PageParams,
@@ -19,12 +21,13 @@ from lms_core.sdk import (
     requires,
     restore,
 )
-from lms_enrollments import history, service
+from lms_enrollments import exporting, history, service
 from lms_enrollments.models import Enrollment
 from lms_enrollments.schemas import (
     BulkCreate,
     BulkRead,
     EnrollmentCreate,
+    EnrollmentImport,
     EnrollmentRead,
     EnrollmentUpdate,
     PeriodRead,
@@ -52,6 +55,30 @@ async def create(uow: Uow, data: EnrollmentCreate) -> Response:
 async def create_many(uow: Uow, data: BulkCreate) -> Response:
     """Enroll up to 10,000 in one transaction, answered row by row."""
     return await service.enroll_many(uow, data)
+
+
+@router.post(
+    "/import",
+    name="import",
+    status_code=202,
+    response_model=ImportRead,
+    responses={200: {"model": ImportPlanRead, "description": "What would be done (`dry_run`)"}},
+    dependencies=[requires("enrollments.import", on="institution", body="institution_id")],
+)
+async def import_enrollments(uow: Uow, data: EnrollmentImport, dry_run: bool = False) -> Response:
+    """Enroll, complete and drop from a CSV file that was uploaded; nothing when one row is wrong, and all undoable."""
+    return await service.import_enrollments(uow, data, dry_run)
+
+
+@router.get(
+    "/export",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {}}, "description": "What the import reads back"}},
+    dependencies=[requires("enrollments.import", on="institution", query="institution_id")],
+)
+async def export(uow: Uow, institution_id: UUID, course_id: UUID | None = None) -> Response:
+    """The enrollments in an institution's courses as a CSV file, which the import reads back unchanged."""
+    return await exporting.export(uow, institution_id, course_id)
 
 
 @router.get("", name="list", response_model=Page[EnrollmentRead], dependencies=[reads("enrollments.read")])

@@ -103,3 +103,15 @@ class BulkRead(BaseModel):
 
     results: list[BulkResult]
     counts: dict[str, int]
+
+
+class EnrollmentImport(Input):
+    """A CSV file that was uploaded, with the enrollments in an institution's courses."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"file_id": EXAMPLE_ID, "institution_id": EXAMPLE_ID}})
+
+    file_id: UUID
+    institution_id: UUID
+    max_disabled: int | None = Field(
+        default=None, ge=0, le=1_000_000, description="How many may be dropped; 5 or a tenth of them when left out"
+    )

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import Response
 from lms_courses.contracts import COURSE, SECTION, CourseCatalog, CourseSummary
+from lms_institutions.contracts import INSTITUTION
 from lms_users.contracts import USER, UserDirectory
 from sqlalchemy import bindparam, case, exists, func, null
 from sqlalchemy.orm import aliased
@@ -22,12 +23,16 @@ from lms_core.sdk import (
     StateConflict,
     UnitOfWork,
     alive,
+    answer_import,
     delete,
+    new_import,
 )
 from lms_enrollments import history, seats
-from lms_enrollments.contracts import ENROLLMENT, EnrollmentEnded, Roster
+from lms_enrollments.contracts import ENROLLMENT, Roster
+from lms_enrollments.importing import EnrollmentImporter
 from lms_enrollments.models import Enrollment
-from lms_enrollments.schemas import BulkCreate, EnrollmentCreate, EnrollmentRead, EnrollmentUpdate
+from lms_enrollments.schemas import BulkCreate, EnrollmentCreate, EnrollmentImport, EnrollmentRead, EnrollmentUpdate
+from lms_enrollments.steps import move
 
 AHEAD = aliased(Enrollment)
 POSITION = case(
@@ -103,6 +108,14 @@ async def enroll_many(uow: UnitOfWork, data: BulkCreate) -> Response:
     return JsonBytes({"results": results, "counts": Counter(result["status"] for result in results)})
 
 
+async def import_enrollments(uow: UnitOfWork, data: EnrollmentImport, dry_run: bool) -> Response:
+    """Plan what a file says or, without `dry_run`, have it done."""
+    importer = EnrollmentImporter()
+    await uow.require(importer.permission, INSTITUTION, data.institution_id)
+    job = new_import(importer, uow.actor_id, data.file_id, data.institution_id, max_disabled=data.max_disabled)
+    return await answer_import(uow, importer, job, dry_run)
+
+
 async def update(uow: UnitOfWork, id: UUID, data: EnrollmentUpdate, if_match: str | None) -> Response:
     """Change the state or the section; students may drop their own."""
     enrollment = await known(uow, id)
@@ -128,30 +141,6 @@ async def history_of(uow: UnitOfWork, id: UUID, paging: Paging) -> Response:
     """The periods of an enrollment that the caller may know."""
     await known(uow, id)
     return await history.PERIODS.page(uow, paging, enrollment_id=id)
-
-
-async def move(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, state: str, reason: str | None) -> None:
-    """One step of `WAITLISTED → ACTIVE → COMPLETED / DROPPED`; a seat that gets free is given away at once."""
-    allowed = {"waitlisted": ("dropped",), "active": ("completed", "dropped")}.get(enrollment.state, ())
-    if state not in allowed:
-        raise StateConflict(
-            "invalid_transition",
-            f"An enrollment that is {enrollment.state} cannot become {state}"
-            + ("; waiting students move up by themselves." if enrollment.state == "waitlisted" else "; enroll again."),
-        )
-    enrollment.state, enrollment.waiting_number = state, None
-    await history.note(uow, [enrollment.id], "changed", reason)
-    uow.emit(
-        EnrollmentEnded(
-            enrollment_id=enrollment.id,
-            course_id=enrollment.course_id,
-            user_id=enrollment.user_id,
-            role=enrollment.role,
-            state=state,
-        )
-    )
-    uow.announce(f"user:{enrollment.user_id}")
-    await seats.promote(uow, course)
 
 
 async def remove(uow: UnitOfWork, id: UUID, if_match: str | None) -> Response:

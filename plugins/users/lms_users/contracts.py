@@ -1,7 +1,7 @@
 """What other plugins may ask of users and provide to them, and what users tells them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -41,6 +41,10 @@ class UserDirectory(ABC):
     @abstractmethod
     async def find_by_email(self, uow: UnitOfWork, email: str) -> Person | None:
         """A live user by their address, whatever its case or Unicode form."""
+
+    @abstractmethod
+    async def find_by_emails(self, uow: UnitOfWork, emails: Collection[str]) -> dict[str, Person]:
+        """Live users by the addresses as they are given, in one statement; who is not there is left out."""
 
     @abstractmethod
     async def may_sign_in(self, uow: UnitOfWork, user_id: UUID) -> bool:

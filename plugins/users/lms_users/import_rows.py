@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, any_, func, literal
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import func
 from sqlmodel import col, or_, select
 
 from lms_core.sdk import (
@@ -25,6 +24,7 @@ from lms_core.sdk import (
     UnitOfWork,
     alive,
     among,
+    among_texts,
 )
 from lms_users import grants
 from lms_users.emails import email_key, valid_email
@@ -90,11 +90,6 @@ async def find_records(uow: UnitOfWork, job: Import, condition: Any) -> list[Imp
     """What earlier imports at the job's institution said."""
     there = col(Imported.institution_id).is_not_distinct_from(job.scope_id)
     return list((await uow.session.execute(select(Imported).where(there, condition))).scalars())
-
-
-def among_texts(column: Any, texts: Sequence[str]) -> Any:
-    """`column = ANY(array)`, for any number of texts."""
-    return column == any_(literal(list(texts), ARRAY(Text())))
 
 
 def role_of(row: Row, new: bool, job: Import) -> str | None:

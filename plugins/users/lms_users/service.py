@@ -1,6 +1,6 @@
 """The rules for users."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from lms_core.sdk import (
     Unavailable,
     UnitOfWork,
     alive,
+    among_texts,
     answer_import,
     delete,
     new_import,
@@ -164,6 +165,17 @@ class Directory(UserDirectory):
         statement = select(User).where(condition, alive(User))
         user = (await uow.session.execute(statement)).scalar_one_or_none()
         return None if user is None else Person(user.id, user.email, user.full_name, user.is_active)
+
+    async def find_by_emails(self, uow: UnitOfWork, emails: Collection[str]) -> dict[str, Person]:
+        """By their keys."""
+        given = {email: email_key(email) for email in emails}
+        statement = select(User).where(among_texts(col(User.email_key), list(given.values())), alive(User))
+        found = {user.email_key: user for user in (await uow.session.execute(statement)).scalars()}
+        return {
+            email: Person(user.id, user.email, user.full_name, user.is_active)
+            for email, key in given.items()
+            if (user := found.get(key)) is not None
+        }
 
     async def may_sign_in(self, uow: UnitOfWork, user_id: UUID) -> bool:
         """Alive and active."""

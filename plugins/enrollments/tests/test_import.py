@@ -1,0 +1,197 @@
+"""Enrollments from files and into files: whole or not at all, back again, and unchanged on the way round."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from browser import finish
+
+from lms_core.testing import Caller, Lms, School
+
+pytestmark = pytest.mark.anyio
+
+
+async def send(lms: Lms, caller: Caller, school: School, content: str, **params: Any) -> httpx2.Response:
+    file = await finish(lms, caller, content.encode(), "text/csv", "enrollments.csv")
+    assert file["state"] == "ready", file
+    body = {"file_id": file["id"], "institution_id": school.institution["id"], **params.pop("options", {})}
+    answer = await caller.post("/enrollments/import", body, params=params)
+    await lms.work_off()
+    return answer
+
+
+async def done(lms: Lms, school: School, content: str, **params: Any) -> dict[str, Any]:
+    answer = await send(lms, school.principal, school, content, **params)
+    assert answer.status_code == 202, answer.text
+    job: dict[str, Any] = (await school.principal.get(answer.headers["Location"])).json()
+    assert (job["state"], job["error"]) == ("done", None)
+    return job
+
+
+async def undo(lms: Lms, school: School, job: dict[str, Any]) -> dict[str, Any]:
+    assert (await school.principal.post(f"/imports/{job['id']}/undo")).status_code == 202
+    await lms.work_off()
+    found: dict[str, Any] = (await school.principal.get(f"/imports/{job['id']}")).json()
+    return found
+
+
+async def parts(lms: Lms, course_id: str) -> list[tuple[Any, ...]]:
+    """Who takes part as what, by the database."""
+    statement = """
+        SELECT user_id, role, state, section_id, waiting_number FROM enrollments_enrollment
+        WHERE course_id = :id AND NOT is_deleted ORDER BY user_id, role
+    """
+    return [tuple(row.values()) for row in await lms.sql(statement, id=course_id)]
+
+
+async def people(lms: Lms, school: School, count: int) -> list[Caller]:
+    return [await lms.make_user("student", school.institution["id"]) for _ in range(count)]
+
+
+async def test_a_file_enrolls_ends_and_moves_and_is_undone(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], code="BIO", capacity=2, waitlist=True)
+    section = await school.principal.create(f"/courses/{course['id']}/sections", {"name": "Monday"})
+    stays, goes, comes, waits = await people(lms, school, 4)
+    await lms.enroll(course["id"], stays)
+    await lms.enroll(course["id"], goes)
+    before = await parts(lms, course["id"])
+    content = (
+        "course_code,email,role,section,state\n"
+        f"BIO,{stays.email},,Monday,\n"
+        f"BIO,{goes.email},student,,dropped\n"
+        f"BIO,{comes.email},student,Monday,active\n"
+        f"BIO,{waits.email},,,\n"
+        f"BIO,{school.teacher.email},teacher,,\n"
+    )
+    plan = (await send(lms, school.principal, school, content, dry_run=True)).json()
+    assert (plan["counts"], plan["refused"]) == ({"update": 1, "disable": 1, "create": 3}, None)
+    assert await parts(lms, course["id"]) == before
+    job = await done(lms, school, content)
+    assert job["counts"] == plan["counts"]
+    found = {
+        user_id: (role, state, section_id) for user_id, role, state, section_id, _ in await parts(lms, course["id"])
+    }
+    assert found[stays.id] == ("student", "active", section["id"]) or str(found[stays.id][2]) == section["id"]
+    assert found[goes.id][1] == "dropped"
+    assert found[comes.id][1] == "active"
+    assert found[waits.id][1] == "waitlisted"
+    assert found[school.teacher.id][:2] == ("teacher", "active")
+    assert (await done(lms, school, content))["counts"] == {"unchanged": 5}
+    undone = await undo(lms, school, job)
+    assert undone["state"] == "undone"
+    assert await parts(lms, course["id"]) == before
+    assert await school.principal.items(f"/imports/{job['id']}/rows", state="left") == []
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "code"),
+    [
+        ("NO,{student},,,", "course_code", "course_not_found"),
+        ("BIO,nobody@example.org,,,", "email", "user_not_found"),
+        ("BIO,{stranger},,,", "email", "user_not_found"),
+        ("BIO,{student},wizard,,", "role", "unknown_role"),
+        ("BIO,{student},,Sunday,", "section", "section_not_found"),
+        ("BIO,{student},,,gone", "state", "unknown_state"),
+        ("BIO,{student},,,dropped", "state", "not_enrolled"),
+        (",{student},,,", "course_code", "missing"),
+    ],
+)
+async def test_one_wrong_row_stops_the_whole(lms: Lms, school: School, row: str, column: str, code: str) -> None:
+    course = await lms.make_course(school.institution["id"], code="BIO")
+    good, other = (await people(lms, school, 1))[0], await lms.make_school()
+    filled = row.format(student=school.student.email, stranger=other.student.email)
+    answer = await send(
+        lms, school.principal, school, f"course_code,email,role,section,state\nBIO,{good.email},,,\n{filled}\n"
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "rows_refused")
+    assert [(one["loc"], one["type"]) for one in answer.json()["errors"]] == [(["file", 3, column], code)]
+    assert await parts(lms, course["id"]) == []
+
+
+async def test_a_file_overbooks_nothing(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], code="FULL", capacity=2)
+    rows = "".join(f"FULL,{one.email}\n" for one in await people(lms, school, 3))
+    answer = await send(lms, school.principal, school, f"course_code,email\n{rows}")
+    assert [(one["loc"][1], one["type"]) for one in answer.json()["errors"]] == [(4, "course_full")]
+    assert await parts(lms, course["id"]) == []
+    # The last seat goes to somebody else between the plan and the run.
+    first, second, third = await people(lms, school, 3)
+    content = f"course_code,email\nFULL,{first.email}\nFULL,{second.email}\n".encode()
+    file = await finish(lms, school.principal, content, "text/csv", "enrollments.csv")
+    body = {"file_id": file["id"], "institution_id": school.institution["id"]}
+    job = (await school.principal.post("/enrollments/import", body)).json()
+    await lms.enroll(course["id"], third)
+    await lms.work_off()
+    found = (await school.principal.get(f"/imports/{job['id']}")).json()
+    assert (found["state"], found["error"]["code"]) == ("failed", "in_the_way")
+    assert [row[0] for row in await parts(lms, course["id"])] == [third.id]
+
+
+async def test_a_code_in_two_terms_needs_the_term(lms: Lms, school: School) -> None:
+    names = {}
+    for name, days in (("Spring", ("2026-01-01", "2026-06-30")), ("Autumn", ("2026-09-01", "2026-12-18"))):
+        body = {"institution_id": school.institution["id"], "name": name, "starts_on": days[0], "ends_on": days[1]}
+        made = await school.principal.create("/courses/terms", body)
+        names[name] = await lms.make_course(school.institution["id"], code="BIO", term_id=made["id"])
+    [user] = await people(lms, school, 1)
+    answer = await send(lms, school.principal, school, f"course_code,email\nBIO,{user.email}\n")
+    assert [one["type"] for one in answer.json()["errors"]] == ["ambiguous_course"]
+    await done(lms, school, f"course_code,email,term\nBIO,{user.email},Autumn\n")
+    assert await parts(lms, names["Spring"]["id"]) == []
+    assert len(await parts(lms, names["Autumn"]["id"])) == 1
+
+
+async def test_too_many_drops_stop_the_run(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], code="BIO")
+    students = await people(lms, school, 6)
+    for one in students:
+        await lms.enroll(course["id"], one)
+    content = "course_code,email,state\n" + "".join(f"BIO,{one.email},dropped\n" for one in students)
+    answer = await send(lms, school.principal, school, content)
+    assert (answer.status_code, answer.json()["code"]) == (409, "too_many_disabled")
+    job = await done(lms, school, content, options={"max_disabled": 6})
+    await school.principal.patch(f"/courses/{course['id']}", {"capacity": 5})
+    await undo(lms, school, job)
+    states = sorted(row[2] for row in await parts(lms, course["id"]))
+    assert states == ["active"] * 5 + ["dropped"]
+    [left] = await school.principal.items(f"/imports/{job['id']}/rows", state="left")
+    assert "seat" in left["note"]
+
+
+async def test_what_is_exported_is_read_back_unchanged(lms: Lms, school: School) -> None:
+    code = f'=1+"{uuid4().hex[:6]}", or so'
+    course = await lms.make_course(school.institution["id"], code=code, capacity=2, waitlist=True)
+    section = await school.principal.create(f"/courses/{course['id']}/sections", {"name": '-Mon; "day"'})
+    one, two, three, gone = await people(lms, school, 4)
+    for user in (gone, one, two, three):
+        await lms.enroll(course["id"], user)
+    drops = {row["user_id"]: row["id"] for row in await school.principal.items("/enrollments", course_id=course["id"])}
+    await school.principal.patch(f"/enrollments/{drops[str(gone.id)]}", {"state": "dropped"})
+    await school.principal.patch(f"/enrollments/{drops[str(one.id)]}", {"section_id": section["id"]})
+    params = {"institution_id": school.institution["id"]}
+    answer = await school.principal.get("/enrollments/export", params=params)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.reader(io.StringIO(answer.text)))
+    assert len(rows) == 1 + 4 + 2
+    assert not any(cell.startswith(("=", "-", "+", "@")) for row in rows for cell in row)
+    before = await parts(lms, course["id"])
+    job = await done(lms, school, answer.text)
+    assert job["counts"] == {"unchanged": 6}
+    assert await parts(lms, course["id"]) == before
+    only = await school.principal.get("/enrollments/export", params={**params, "course_id": course["id"]})
+    assert len(list(csv.reader(io.StringIO(only.text)))) == 1 + 4
+
+
+async def test_who_may(lms: Lms, school: School) -> None:
+    other = await lms.make_school()
+    params = {"institution_id": school.institution["id"]}
+    for caller, status in ((school.student, 403), (school.teacher, 403), (other.principal, 404)):
+        assert (await caller.get("/enrollments/export", params=params)).status_code == status
+        answer = await caller.post("/enrollments/import", {"file_id": str(uuid4()), **params})
+        assert answer.status_code == status
