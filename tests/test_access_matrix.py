@@ -80,6 +80,7 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "enrollments_get": ("enrollment", "200 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
     "enrollments_list_history": ("enrollment", "yes yes yes yes", "404 404 yes yes", f"{SUPER} yes", GONE),
     "enrollments_create": ("course", "403 201 201 201", "403 403 201 201", f"{SUPER} 201", GONE),
+    "enrollments_join": ("course", "403 403 403 403", "403 403 403 403", f"{SUPER} 403", GONE),
     "enrollments_create_many": ("course", "403 200 200 200", "403 403 200 200", f"{SUPER} 200", GONE),
     "enrollments_update": ("enrollment", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
     "enrollments_delete": ("enrollment", "403 202 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
@@ -333,6 +334,8 @@ def body_of(operation: str, ids: dict[str, str]) -> dict[str, Any] | None:
             return {"course_id": ids["course_id"], "user_id": ids["user_id"], "role": "student"}
         case "enrollments_create_many":
             return {"course_id": ids["course_id"], "user_ids": [ids["user_id"]], "role": "student"}
+        case "enrollments_join":
+            return {"course_id": ids["course_id"]}
         case "enrollments_update":
             return {"state": "completed"}
         case "files_create":

@@ -33,6 +33,7 @@ class CourseSummary:
     state: str
     capacity: int | None
     waitlist: bool
+    self_enrollment: str = "closed"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class CourseCatalog(ABC):
     @abstractmethod
     async def lock(self, uow: UnitOfWork, course_id: UUID) -> CourseSummary:
         """A live course, locked: whoever counts or changes its seats holds this. Raises NotFound."""
+
+    @abstractmethod
+    async def opens_with(self, uow: UnitOfWork, course_id: UUID, key: str) -> bool:
+        """Whether this is the key with which students join a course by themselves."""
 
     @abstractmethod
     async def has_section(self, uow: UnitOfWork, course_id: UUID, section_id: UUID) -> bool:

@@ -32,6 +32,7 @@ class Course(Table, table=True):
     label_column = "title"
     natural_key = ("institution_id", "term_id", "code")
     restore_permission = "courses.delete"
+    secret_columns = ("enrollment_key",)
 
     institution_id: UUID = Field(foreign_key="institutions_institution.id")
     term_id: UUID | None = Field(default=None, foreign_key="courses_term.id", index=True)
@@ -41,6 +42,8 @@ class Course(Table, table=True):
     state: str = Field(default="draft", max_length=20)
     capacity: int | None = None
     waitlist: bool = False
+    self_enrollment: str = Field(default="closed", max_length=20, sa_column_kwargs={"server_default": "closed"})
+    enrollment_key: str | None = Field(default=None, max_length=64)
     starts_on: date | None = None
     ends_on: date | None = None
 

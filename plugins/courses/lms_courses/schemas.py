@@ -10,6 +10,8 @@ from lms_core.sdk import Description, Field, Input, Name
 
 State = Literal["draft", "published", "archived"]
 Code = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+SelfEnrollment = Literal["closed", "open", "key", "approval"]
+EnrollmentKey = Annotated[str, StringConstraints(min_length=8, max_length=200)]
 Capacity = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
 
 
@@ -35,6 +37,11 @@ class CourseCreate(Input):
     description: Description = ""
     capacity: Capacity | None = Field(default=None, description="Seats for students; without it, as many as come")
     waitlist: StrictBool = False
+    self_enrollment: SelfEnrollment = Field(
+        default="closed",
+        description="How students of the institution join by themselves: not, freely, with a key, or on request",
+    )
+    enrollment_key: EnrollmentKey | None = Field(default=None, description="For `key`; never shown again")
     starts_on: date | None = None
     ends_on: date | None = None
 
@@ -59,6 +66,8 @@ class CourseUpdate(Input):
     state: State | None = None
     capacity: Capacity | None = None
     waitlist: StrictBool | None = None
+    self_enrollment: SelfEnrollment | None = None
+    enrollment_key: EnrollmentKey | None = None
     starts_on: date | None = None
     ends_on: date | None = None
 
@@ -84,6 +93,7 @@ class CourseRead(BaseModel):
     state: State
     capacity: int | None
     waitlist: bool
+    self_enrollment: SelfEnrollment
     starts_on: date | None
     ends_on: date | None
     created_at: datetime

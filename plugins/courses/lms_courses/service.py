@@ -1,5 +1,6 @@
 """The rules for courses."""
 
+import hmac
 from collections.abc import Collection
 from typing import Any
 from uuid import UUID
@@ -41,7 +42,7 @@ COURSES = Listing(
     columns=COLUMNS,
 )
 COURSE_POINT = Point(Course, CourseRead, columns=COLUMNS)
-NULLABLE = ("capacity", "starts_on", "ends_on", "term_id")
+NULLABLE = ("capacity", "starts_on", "ends_on", "term_id", "enrollment_key")
 
 
 def like_pattern(text: str) -> str:
@@ -59,7 +60,9 @@ async def create(uow: UnitOfWork, data: CourseCreate) -> Response:
     await uow.hold(INSTITUTION, data.institution_id)
     if data.term_id is not None:
         await terms.hold_term(uow, data.term_id, data.institution_id)
-    course = Course(**data.model_dump())
+    refuse_without_key(data.self_enrollment, data.enrollment_key)
+    values = data.model_dump() | {"enrollment_key": digest_of(uow, data.enrollment_key)}
+    course = Course(**values)
     await uow.add(course)
     participation = uow.use_if_enabled(CourseParticipation)
     runs_institution = await uow.can("courses.edit", Course, course.id)
@@ -77,7 +80,10 @@ async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | 
         await check_move(uow, id, changes["institution_id"])
     course = await uow.lock(Course, id, if_match)
     before = course.state
+    if "enrollment_key" in changes:
+        changes["enrollment_key"] = digest_of(uow, changes["enrollment_key"])
     course.sqlmodel_update(changes)
+    refuse_without_key(course.self_enrollment, course.enrollment_key)
     if course.term_id is not None and {"term_id", "institution_id"} & set(changes):
         with uow.session.no_autoflush:
             await terms.hold_term(uow, course.term_id, course.institution_id)
@@ -93,6 +99,19 @@ async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | 
     if course.state != before and course.state == "archived":
         uow.emit(CourseArchived(course_id=id))
     return await COURSE_POINT.after_write(uow, id)
+
+
+def digest_of(uow: UnitOfWork, key: str | None) -> str | None:
+    """What is stored of a key: enough to know it again, with a secret that is not in the database."""
+    if key is None:
+        return None
+    return hmac.digest(uow.context.platform.derived_key("courses.enrollment_key"), key.encode(), "sha256").hex()
+
+
+def refuse_without_key(self_enrollment: str, key: str | None) -> None:
+    """422 when students are to join with a key that nobody has set."""
+    if self_enrollment == "key" and key is None:
+        raise Invalid("key_required", "Set the enrollment_key with which students join.", ("body", "enrollment_key"))
 
 
 async def check_move(uow: UnitOfWork, id: UUID, institution_id: UUID) -> None:
@@ -137,6 +156,12 @@ class Catalog(CourseCatalog):
         """The course, for whoever changes its seats."""
         return summary(await uow.lock(Course, course_id))
 
+    async def opens_with(self, uow: UnitOfWork, course_id: UUID, key: str) -> bool:
+        """In the same time, however much of it is right."""
+        statement = select(col(Course.enrollment_key)).where(Course.id == course_id, alive(Course))
+        stored = (await uow.session.execute(statement)).scalar_one_or_none()
+        return stored is not None and hmac.compare_digest(stored, digest_of(uow, key) or "")
+
     async def has_section(self, uow: UnitOfWork, course_id: UUID, section_id: UUID) -> bool:
         """Whether the section is the course's, and lives."""
         statement = (
@@ -149,4 +174,7 @@ class Catalog(CourseCatalog):
 
 def summary(course: Course) -> CourseSummary:
     """What other plugins see."""
-    return CourseSummary(course.id, course.institution_id, course.title, course.state, course.capacity, course.waitlist)
+    return CourseSummary(
+        course.id, course.institution_id, course.title, course.state, course.capacity, course.waitlist,
+        course.self_enrollment,
+    )  # fmt: skip

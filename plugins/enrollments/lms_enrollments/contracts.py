@@ -35,6 +35,15 @@ class EnrollmentWaitlisted(Event, name="enrollments.enrollment_waitlisted.v1"):
     role: str
 
 
+class EnrollmentRequested(Event, name="enrollments.enrollment_requested.v1"):
+    """A student asks to join a course; who teaches it decides."""
+
+    enrollment_id: UUID
+    course_id: UUID
+    user_id: UUID
+    role: str
+
+
 class EnrollmentEnded(Event, name="enrollments.enrollment_ended.v1"):
     """A user completed or dropped a course."""
 

@@ -34,7 +34,7 @@ ROWS = (
     .join(USERS, and_(USERS.c.id == col(Enrollment.user_id), ~USERS.c.is_deleted))
     .outerjoin(TERMS, and_(TERMS.c.id == COURSES.c.term_id, ~TERMS.c.is_deleted))
     .outerjoin(SECTIONS, and_(SECTIONS.c.id == col(Enrollment.section_id), ~SECTIONS.c.is_deleted))
-    .where(~col(Enrollment.is_deleted))
+    .where(~col(Enrollment.is_deleted), col(Enrollment.state) != "requested")
     # Of somebody who came back the part that counts now; of those who ended twice the last.
     .distinct(COURSES.c.code, TERMS.c.name, USERS.c.email, col(Enrollment.role))
     .order_by(

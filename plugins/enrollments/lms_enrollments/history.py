@@ -67,8 +67,7 @@ async def begin(uow: UnitOfWork, rows: Sequence[dict[str, Any]], reason: str | N
         {"id": new_id(), "enrollment_id": row["id"], **{name: row[name] for name in names}, **shared} for row in rows
     ]
     # Under the course's lock, so what the clock says now is later than all that was noted of the course before.
-    at = (await uow.session.execute(select(func.clock_timestamp()))).scalar_one()
-    await uow.session.execute(insert(Period), [{**value, "since": at} for value in values])
+    await uow.session.execute(insert(Period).values(since=func.clock_timestamp()), values)
 
 
 async def note(uow: UnitOfWork, ids: Sequence[UUID], cause: Cause, reason: str | None = None) -> None:

@@ -178,6 +178,8 @@ def plan_row(
     if cells.get("section") and section_id is None:
         return Planned("error", errors=[CellError("section", "section_not_found", "The course has no such section.")])
     there = known.get((course.id, person.id, role), [])
+    if any(one.state == "requested" for one in there):
+        return Planned("error", errors=[CellError("email", "requested", "They ask to join; decide that first.")])
     standing = next((one for one in there if one.state in STANDING), None)
     if standing is None:
         return plan_without_standing(course, person, role, state, section_id, there)

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, text
 
 from lms_core.sdk import Field, Record, Table
 
-STANDING = "state IN ('active', 'waitlisted')"
+STANDING = "state IN ('requested', 'active', 'waitlisted')"
 
 
 class Enrollment(Table, table=True):

@@ -20,8 +20,9 @@ from lms_core.sdk import (
     reads,
     requires,
     restore,
+    signed_in,
 )
-from lms_enrollments import exporting, history, service
+from lms_enrollments import exporting, history, self_enrollment, service
 from lms_enrollments.models import Enrollment
 from lms_enrollments.schemas import (
     BulkCreate,
@@ -32,6 +33,7 @@ from lms_enrollments.schemas import (
     EnrollmentUpdate,
     PeriodRead,
     Role,
+    SelfEnrollment,
     State,
 )
 
@@ -49,6 +51,18 @@ MAY_ENROLL = requires("enrollments.create", on="course", body="course_id")
 async def create(uow: Uow, data: EnrollmentCreate) -> Response:
     """Enroll somebody; the same again answers 200 with the same enrollment."""
     return await service.enroll(uow, data)
+
+
+@router.post(
+    "/self",
+    status_code=201,
+    response_model=EnrollmentRead,
+    responses={200: {"model": EnrollmentRead, "description": "There already"}},
+    dependencies=[signed_in("the caller joins")],
+)
+async def join(uow: Uow, data: SelfEnrollment) -> Response:
+    """Join a course, where it lets students join by themselves: at once, with its key, or by asking."""
+    return await self_enrollment.join(uow, data)
 
 
 @router.post("/bulk", response_model=BulkRead, dependencies=[MAY_ENROLL])

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from lms_core.sdk import Field, Input
 
 Role = Literal["student", "teacher", "assistant"]
-State = Literal["waitlisted", "active", "completed", "dropped"]
+State = Literal["requested", "waitlisted", "active", "completed", "dropped"]
 EXAMPLE_ID = "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80"
 
 
@@ -37,6 +37,15 @@ class EnrollmentCreate(Input):
     role: Role
     section_id: UUID | None = None
     reason: Reason | None = None
+
+
+class SelfEnrollment(Input):
+    """The caller wants to take part in a course."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"course_id": EXAMPLE_ID}})
+
+    course_id: UUID
+    key: str | None = Field(default=None, max_length=200, description="Where the course asks for one")
 
 
 class EnrollmentUpdate(Input):

@@ -19,6 +19,7 @@ from lms_enrollments.contracts import ENROLLMENT, EnrollmentActivated, Enrollmen
 from lms_enrollments.models import Enrollment
 
 STUDENT = "student"
+STANDING_STATES = ("requested", "active", "waitlisted")
 ANNOUNCED_ONE_BY_ONE = 100
 RECORDED = ("course_id", "user_id", "role", "state", "section_id")
 """What the audit trail keeps of an enrollment that came to be by a statement of this module."""
@@ -131,7 +132,7 @@ async def standing_enrollments(
         col(Enrollment.course_id) == course_id,
         among(col(Enrollment.user_id), user_ids),
         col(Enrollment.role) == role,
-        col(Enrollment.state).in_(("active", "waitlisted")),
+        col(Enrollment.state).in_(STANDING_STATES),
         ~col(Enrollment.is_deleted),
     )
     return {row.user_id: row.id for row in await uow.session.execute(statement)}

@@ -92,6 +92,10 @@ async def enroll(uow: UnitOfWork, data: EnrollmentCreate) -> Response:
     placed = (await seats.place(uow, course, [data.user_id], data.role, data.section_id, data.reason))[0]
     if placed.enrollment_id is None:
         raise StateConflict("course_full", "Every seat of this course is taken, and it has no waitlist.")
+    if placed.status == "exists":
+        there = await uow.lock(Enrollment, placed.enrollment_id)
+        if there.state == "requested":
+            await move(uow, course, there, "active", data.reason)
     return await ENROLLMENT_POINT.after_write(uow, placed.enrollment_id, 200 if placed.status == "exists" else 201)
 
 

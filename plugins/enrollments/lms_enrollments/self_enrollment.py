@@ -1,0 +1,50 @@
+"""Students who join a course by themselves: freely, with a key, or by asking."""
+
+from uuid import UUID
+
+from fastapi import Response
+from lms_courses.contracts import COURSE, CourseCatalog
+from lms_users.contracts import UserDirectory
+
+from lms_core.sdk import Forbidden, NotFound, StateConflict, UnitOfWork
+from lms_enrollments import history, seats
+from lms_enrollments.contracts import EnrollmentRequested
+from lms_enrollments.models import Enrollment
+from lms_enrollments.schemas import SelfEnrollment
+from lms_enrollments.service import ENROLLMENT_POINT
+
+
+async def join(uow: UnitOfWork, data: SelfEnrollment) -> Response:
+    """201 with the caller's enrollment (200 when it is there already), as the course lets students join.
+
+    404 for a course that the caller may not know; 403 `self_enrollment_closed`, `wrong_key`; 409 `course_full`.
+    """
+    if not await uow.knows(COURSE, data.course_id):
+        raise NotFound(COURSE, data.course_id)
+    catalog = uow.use(CourseCatalog)
+    course = await catalog.lock(uow, data.course_id)
+    members = await uow.use(UserDirectory).members_among(uow, [uow.actor_id], course.institution_id)
+    if course.self_enrollment == "closed" or course.state != "published" or uow.actor_id not in members:
+        raise Forbidden("Nobody joins this course by themselves; ask who teaches it.", "self_enrollment_closed")
+    if course.self_enrollment == "key" and not await catalog.opens_with(uow, course.id, data.key or ""):
+        raise Forbidden("This is not the key of the course; ask who teaches it.", "wrong_key")
+    if course.self_enrollment == "approval":
+        return await ask(uow, course.id)
+    placed = (await seats.place(uow, course, [uow.actor_id], seats.STUDENT))[0]
+    if placed.enrollment_id is None:
+        raise StateConflict("course_full", "Every seat of this course is taken, and it has no waitlist.")
+    return await ENROLLMENT_POINT.after_write(uow, placed.enrollment_id, 200 if placed.status == "exists" else 201)
+
+
+async def ask(uow: UnitOfWork, course_id: UUID) -> Response:
+    """A request that waits for whoever teaches the course; it takes no seat and gives nothing."""
+    standing = await seats.standing_enrollments(uow, course_id, [uow.actor_id], seats.STUDENT)
+    if uow.actor_id in standing:
+        return await ENROLLMENT_POINT.after_write(uow, standing[uow.actor_id], 200)
+    request = Enrollment(course_id=course_id, user_id=uow.actor_id, role=seats.STUDENT, state="requested")
+    await uow.add(request)
+    await history.note(uow, [request.id], "enrolled")
+    uow.emit(
+        EnrollmentRequested(enrollment_id=request.id, course_id=course_id, user_id=request.user_id, role=request.role)
+    )
+    return await ENROLLMENT_POINT.after_write(uow, request.id, 201)

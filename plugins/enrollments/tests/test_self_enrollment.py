@@ -1,0 +1,119 @@
+"""Joining by oneself: freely, with a key, on request; never past the seats, never where one does not belong."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx2
+import pytest
+
+from lms_core.testing import Caller, Lms, School
+
+pytestmark = pytest.mark.anyio
+KEY = "a key for the class"
+
+
+async def join(caller: Caller, course: dict[str, Any], key: str | None = None) -> httpx2.Response:
+    return await caller.post("/enrollments/self", {"course_id": course["id"], "key": key})
+
+
+def code_of(answer: httpx2.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+async def students(lms: Lms, school: School, count: int) -> list[Caller]:
+    return [await lms.make_user("student", school.institution["id"]) for _ in range(count)]
+
+
+async def test_a_closed_course_is_closed(lms: Lms, school: School) -> None:
+    [student] = await students(lms, school, 1)
+    course = await lms.make_course(school.institution["id"])
+    assert course["self_enrollment"] == "closed"
+    assert code_of(await join(student, course)) == (403, "self_enrollment_closed")
+    opened = await lms.make_course(school.institution["id"], self_enrollment="open")
+    assert code_of(await join((await lms.make_school()).student, opened)) == (404, "course_not_found")
+    assert code_of(await join(await lms.make_user(), opened)) == (404, "course_not_found")
+    draft = {"institution_id": school.institution["id"], "code": "D", "title": "Draft", "self_enrollment": "open"}
+    assert code_of(await join(student, await school.principal.create("/courses", draft))) == (404, "course_not_found")
+
+
+async def test_an_open_course_takes_students_as_long_as_there_are_seats(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], self_enrollment="open", capacity=3)
+    found = await asyncio.gather(*(join(one, course) for one in await students(lms, school, 10)))
+    assert sorted(answer.status_code for answer in found) == [201] * 3 + [409] * 7
+    assert {answer.json()["code"] for answer in found if answer.status_code == 409} == {"course_full"}
+    waiting = await lms.make_course(school.institution["id"], self_enrollment="open", capacity=0, waitlist=True)
+    [student] = await students(lms, school, 1)
+    first, again = await join(student, waiting), await join(student, waiting)
+    assert (first.status_code, first.json()["state"], first.json()["position"]) == (201, "waitlisted", 1)
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+
+
+async def test_a_key_opens(lms: Lms, school: School) -> None:
+    [student] = await students(lms, school, 1)
+    body = {"institution_id": school.institution["id"], "code": "K", "title": "Key", "self_enrollment": "key"}
+    assert code_of(await school.principal.post("/courses", body)) == (422, "key_required")
+    course = await lms.make_course(school.institution["id"], self_enrollment="key", enrollment_key=KEY)
+    assert KEY not in (await school.principal.get(f"/courses/{course['id']}")).text
+    for wrong in (None, "", KEY.upper(), KEY[:-1]):
+        assert code_of(await join(student, course, wrong)) == (403, "wrong_key")
+    assert (await join(student, course, KEY)).json()["state"] == "active"
+    path = f"/courses/{course['id']}"
+    assert code_of(await school.principal.patch(path, {"enrollment_key": None})) == (422, "key_required")
+    assert (await school.principal.patch(path, {"enrollment_key": "another key"})).status_code == 200
+    [late] = await students(lms, school, 1)
+    assert code_of(await join(late, course, KEY)) == (403, "wrong_key")
+    assert (await join(late, course, "another key")).status_code == 201
+    trail = await school.principal.items("/audit", kind="courses.course", object_id=course["id"])
+    assert KEY not in str(trail)
+    assert "another key" not in str(trail)
+    stored = await lms.sql("SELECT enrollment_key FROM courses_course WHERE id = :id", id=course["id"])
+    assert stored[0]["enrollment_key"] not in (None, "another key")
+
+
+async def test_a_request_gives_nothing_until_it_is_granted(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], self_enrollment="approval", capacity=1)
+    await lms.enroll(course["id"], school.teacher, "teacher")
+    one, two, three = await students(lms, school, 3)
+    requests = [(await join(student, course)).json() for student in (one, two, three)]
+    assert [request["state"] for request in requests] == ["requested"] * 3
+    assert (await join(one, course)).json()["id"] == requests[0]["id"]
+    roles = (await one.get("/users/me")).json()["roles"]
+    assert course["id"] not in [role["object_id"] for role in roles]
+    path = f"/enrollments/{requests[0]['id']}"
+    assert (await one.patch(path, {"state": "active"})).status_code == 403
+    assert code_of(await school.teacher.patch(path, {"state": "completed"})) == (409, "invalid_transition")
+    granted = await school.teacher.patch(path, {"state": "active", "reason": "Welcome"})
+    assert granted.json()["state"] == "active"
+    roles = (await one.get("/users/me")).json()["roles"]
+    assert course["id"] in [role["object_id"] for role in roles]
+    # The only seat is taken now.
+    second = f"/enrollments/{requests[1]['id']}"
+    assert code_of(await school.teacher.patch(second, {"state": "active"})) == (409, "course_full")
+    assert (await school.principal.patch(f"/courses/{course['id']}", {"waitlist": True})).status_code == 200
+    waits = await school.teacher.patch(second, {"state": "active"})
+    assert (waits.json()["state"], waits.json()["position"]) == ("waitlisted", 1)
+    # Whoever asked takes it back, and may ask again; enrolling who asks grants it.
+    third = f"/enrollments/{requests[2]['id']}"
+    assert (await three.patch(third, {"state": "dropped"})).json()["state"] == "dropped"
+    again = (await join(three, course)).json()
+    assert (again["state"], again["id"] != requests[2]["id"]) == ("requested", True)
+    body = {"course_id": course["id"], "user_id": str(three.id), "role": "student"}
+    enrolled = await school.teacher.post("/enrollments", body)
+    assert (enrolled.status_code, enrolled.json()["id"], enrolled.json()["position"]) == (200, again["id"], 2)
+    told = await school.teacher.items(f"{path}/history")
+    assert [(period["state"], period["reason"]) for period in told] == [("requested", None), ("active", "Welcome")]
+
+
+async def test_a_request_comes_back_with_its_course(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], self_enrollment="approval")
+    [student] = await students(lms, school, 1)
+    request = (await join(student, course)).json()
+    assert (await school.principal.delete(f"/courses/{course['id']}")).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.post(f"/courses/{course['id']}/restore")).status_code == 202
+    await lms.work_off()
+    assert (await student.get(f"/enrollments/{request['id']}")).json()["state"] == "requested"
+    asked = await asyncio.gather(*(join(student, course) for _ in range(8)))
+    assert {answer.json()["id"] for answer in asked} == {request["id"]}
