@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import Response
 from lms_institutions.contracts import INSTITUTION
 from sqlalchemy import and_, column, func, select, table
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import col
 
 from lms_core.sdk import UnitOfWork, write_table
@@ -36,7 +37,7 @@ ROWS = (
     .outerjoin(SECTIONS, and_(SECTIONS.c.id == col(Enrollment.section_id), ~SECTIONS.c.is_deleted))
     .where(~col(Enrollment.is_deleted), col(Enrollment.state) != "requested")
     # Of somebody who came back the part that counts now; of those who ended twice the last.
-    .distinct(COURSES.c.code, TERMS.c.name, USERS.c.email, col(Enrollment.role))
+    .ext(distinct_on(COURSES.c.code, TERMS.c.name, USERS.c.email, col(Enrollment.role)))
     .order_by(
         COURSES.c.code,
         TERMS.c.name,
