@@ -32,7 +32,7 @@ from lms_enrollments.models import Enrollment
 from lms_enrollments.steps import move
 
 COURSES = table("courses_course", column("id"), column("institution_id"))
-ROLES = ("student", "teacher", "assistant")
+ROLES = ("student", "teacher", "assistant", "observer")
 STANDING = ("active", "waitlisted")
 ENDED = ("completed", "dropped")
 
@@ -47,7 +47,7 @@ class EnrollmentImporter(Importer):
         Column("course_code", "The code of a course of the institution", required=True),
         Column("email", "The address of the user", required=True),
         Column("term", "The name of the course's term, where the code alone does not say which"),
-        Column("role", "`student` (when empty), `teacher` or `assistant`"),
+        Column("role", "`student` (when empty), `teacher`, `assistant` or `observer`"),
         Column("section", "The name of a section of the course"),
         Column("state", "`active` (when empty), `completed` or `dropped`"),
     )

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from lms_core.sdk import Field, Input
 
-Role = Literal["student", "teacher", "assistant"]
+Role = Literal["student", "teacher", "assistant", "observer"]
 State = Literal["requested", "waitlisted", "active", "completed", "dropped"]
 EXAMPLE_ID = "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80"
 

@@ -259,3 +259,23 @@ async def test_an_archived_course_is_not_open(lms: Lms, school: School) -> None:
     await school.teacher.patch(f"/courses/{school.course['id']}", {"state": "archived"})
     refused = await school.teacher.post("/enrollments", body(school.course, user))
     assert (refused.status_code, refused.json()["code"]) == (409, "course_not_open")
+
+
+async def test_observers_read_change_nothing_and_take_no_seat(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], capacity=0)
+    observer = await lms.make_user("teacher", school.institution["id"])
+    enrollment = await lms.enroll(course["id"], observer, "observer")
+    assert (enrollment["role"], enrollment["state"]) == ("observer", "active")
+    page = {"course_id": course["id"], "kind": "page", "title": "Cells", "body": "Words"}
+    shown = await school.principal.create("/materials", {**page, "published": True})
+    hidden = await school.principal.create("/materials", page)
+    assert (await observer.get(f"/materials/{shown['id']}")).status_code == 200
+    assert (await observer.get(f"/materials/{hidden['id']}")).status_code == 404
+    assert (await observer.post("/materials", page)).status_code == 403
+    assert (await observer.patch(f"/materials/{shown['id']}", {"title": "Mine"})).status_code == 403
+    assert (await observer.patch(f"/courses/{course['id']}", {"title": "Mine"})).status_code == 403
+    body = {"course_id": course["id"], "user_id": str(school.student.id), "role": "student"}
+    assert (await observer.post("/enrollments", body)).status_code == 403
+    assert [one["id"] for one in await observer.items("/enrollments", course_id=course["id"])] == [enrollment["id"]]
+    assert (await school.principal.delete(f"/enrollments/{enrollment['id']}")).status_code == 202
+    assert (await observer.get(f"/materials/{shown['id']}")).status_code == 404
