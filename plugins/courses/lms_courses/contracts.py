@@ -81,12 +81,23 @@ class CourseParticipation(ABC):
     """Provided by whoever keeps who takes part in courses (the enrollments plugin)."""
 
     @abstractmethod
+    def people(self, course_id: Any) -> Any:
+        """An SQL expression, `{teachers: [{id, full_name}], students, waiting}`, of the course that a column names."""
+
+    @abstractmethod
     async def appoint_teacher(self, uow: UnitOfWork, course_id: UUID, user_id: UUID) -> None:
         """Make a user a teacher of a new course."""
 
     @abstractmethod
     async def seats_changed(self, uow: UnitOfWork, course_id: UUID) -> None:
-        """The course's capacity or waitlist was changed, under its lock. Raises StateConflict when it is too small."""
+        """The course's capacity or waitlist was changed, or it is open again, under its lock.
+
+        Raises StateConflict when it is too small.
+        """
+
+    @abstractmethod
+    async def section_changed(self, uow: UnitOfWork, section_id: UUID, capacity: int | None) -> None:
+        """A section's capacity was changed, under its course's lock. Raises StateConflict when it is too small."""
 
 
 class CourseCreated(Event, name="courses.course_created.v1"):

@@ -1,6 +1,6 @@
 """The URLs of courses and their sections."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Query, Response
@@ -19,12 +19,13 @@ from lms_core.sdk import (
     restore,
 )
 from lms_core.sdk import delete as delete_row
-from lms_courses import sections, service, terms
+from lms_courses import people, sections, service, terms
 from lms_courses.models import Course, Section, Term
 from lms_courses.schemas import (
     CourseCreate,
     CourseRead,
     CourseUpdate,
+    CourseWithPeople,
     SectionCreate,
     SectionRead,
     SectionUpdate,
@@ -33,6 +34,8 @@ from lms_courses.schemas import (
     TermRead,
     TermUpdate,
 )
+
+Include = Annotated[Literal["people"] | None, Query(description="Who teaches it, how many take part and wait")]
 
 router = Router()
 MAY_EDIT = requires("courses.edit", on="course", path="course_id")
@@ -53,7 +56,9 @@ async def create(uow: Uow, data: CourseCreate) -> Response:
     return await service.create(uow, data)
 
 
-@router.get("", name="list", response_model=Page[CourseRead], dependencies=[reads("courses.read")])
+@router.get(
+    "", name="list", response_model=Page[CourseRead] | Page[CourseWithPeople], dependencies=[reads("courses.read")]
+)
 async def list_courses(
     uow: Uow,
     params: PageParams,
@@ -62,9 +67,11 @@ async def list_courses(
     state: State | None = None,
     q: Annotated[str | None, Query(min_length=1, max_length=200, description="In title or code")] = None,
     mine: Annotated[bool, Query(description="Only courses that you take part in")] = False,
+    include: Include = None,
 ) -> Response:
     """The courses that you may see, newest first."""
-    return await service.COURSES.page(
+    page = service.COURSES.page if include is None else people.page
+    return await page(
         uow,
         params,
         institution_id=institution_id,
@@ -130,10 +137,11 @@ async def restore_term(
     return await restore(uow, Term, term_id, request, dry_run)
 
 
-@router.get("/{course_id}", response_model=CourseRead, dependencies=[reads("courses.read")])
-async def get(uow: Uow, course_id: UUID) -> Response:
+@router.get("/{course_id}", response_model=CourseRead | CourseWithPeople, dependencies=[reads("courses.read")])
+async def get(uow: Uow, course_id: UUID, include: Include = None) -> Response:
     """One course."""
-    return await service.COURSE_POINT.get(uow, course_id)
+    get = service.COURSE_POINT.get if include is None else people.get
+    return await get(uow, course_id)
 
 
 @router.patch("/{course_id}", response_model=CourseRead, dependencies=[MAY_EDIT])

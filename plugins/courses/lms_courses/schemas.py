@@ -100,6 +100,27 @@ class CourseRead(BaseModel):
     updated_at: datetime
 
 
+class TeacherOfCourse(BaseModel):
+    """Who teaches a course."""
+
+    id: UUID
+    full_name: str
+
+
+class PeopleOfCourse(BaseModel):
+    """Who teaches a course, how many students have a seat in it, and how many wait for one."""
+
+    teachers: list[TeacherOfCourse]
+    students: int
+    waiting: int
+
+
+class CourseWithPeople(CourseRead):
+    """A course with those who take part in it (`include=people`)."""
+
+    people: PeopleOfCourse
+
+
 class TermCreate(Input):
     """A new span of an institution's calendar, inside of `parent_id` if that is given."""
 

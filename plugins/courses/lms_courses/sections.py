@@ -7,8 +7,8 @@ from sqlalchemy import bindparam
 from sqlmodel import col, select
 
 from lms_core.sdk import Listing, NotFound, Point, UnitOfWork, alive, delete
-from lms_courses.contracts import COURSE, SECTION
-from lms_courses.models import Section
+from lms_courses.contracts import COURSE, SECTION, CourseParticipation
+from lms_courses.models import Course, Section
 from lms_courses.schemas import SectionCreate, SectionRead, SectionUpdate
 
 OF_COURSE = col(Section.course_id) == bindparam("course_id")
@@ -27,10 +27,16 @@ async def create(uow: UnitOfWork, course_id: UUID, data: SectionCreate) -> Respo
 async def update(uow: UnitOfWork, course_id: UUID, id: UUID, data: SectionUpdate, if_match: str | None) -> Response:
     """Change what is given."""
     await refuse_unless_of_course(uow, course_id, id)
-    section = await uow.lock(Section, id, if_match)
     given = data.model_dump(exclude_unset=True)
+    if "capacity" in given:
+        # Whoever takes a place in a section holds the course.
+        await uow.lock(Course, course_id)
+    section = await uow.lock(Section, id, if_match)
     section.sqlmodel_update({name: value for name, value in given.items() if value is not None or name == "capacity"})
     await uow.flush()
+    participation = uow.use_if_enabled(CourseParticipation)
+    if "capacity" in given and participation is not None:
+        await participation.section_changed(uow, id, section.capacity)
     return await SECTION_POINT.after_write(uow, id)
 
 

@@ -26,21 +26,17 @@ from lms_courses.models import Course, Section, Term
 from lms_courses.schemas import CourseCreate, CourseRead, CourseUpdate
 
 COLUMNS = {"term": terms.TERM_OF_COURSE}
-COURSES = Listing(
-    Course,
-    CourseRead,
-    filters={
-        "institution_id": col(Course.institution_id) == bindparam("institution_id"),
-        "term_id": col(Course.term_id) == bindparam("term_id"),
-        "state": col(Course.state) == bindparam("state"),
-        "q": or_(
-            col(Course.title).icontains(bindparam("q"), autoescape=False),
-            col(Course.code).icontains(bindparam("q"), autoescape=False),
-        ),
-        "mine": col(Course.id) == any_(bindparam("mine", type_=ARRAY(Uuid()))),
-    },
-    columns=COLUMNS,
-)
+FILTERS = {
+    "institution_id": col(Course.institution_id) == bindparam("institution_id"),
+    "term_id": col(Course.term_id) == bindparam("term_id"),
+    "state": col(Course.state) == bindparam("state"),
+    "q": or_(
+        col(Course.title).icontains(bindparam("q"), autoescape=False),
+        col(Course.code).icontains(bindparam("q"), autoescape=False),
+    ),
+    "mine": col(Course.id) == any_(bindparam("mine", type_=ARRAY(Uuid()))),
+}
+COURSES = Listing(Course, CourseRead, FILTERS, COLUMNS)
 COURSE_POINT = Point(Course, CourseRead, columns=COLUMNS)
 NULLABLE = ("capacity", "starts_on", "ends_on", "term_id", "enrollment_key")
 
@@ -90,7 +86,8 @@ async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | 
     if course.starts_on is not None and course.ends_on is not None and course.ends_on < course.starts_on:
         raise Invalid("ends_before_start", "ends_on is before starts_on; correct one of them.", ("body", "ends_on"))
     await uow.flush()
-    if {"capacity", "waitlist"} & set(changes):
+    reopened = before == "archived" != course.state
+    if reopened or {"capacity", "waitlist"} & set(changes):
         participation = uow.use_if_enabled(CourseParticipation)
         if participation is not None:
             await participation.seats_changed(uow, id)

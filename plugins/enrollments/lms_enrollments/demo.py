@@ -5,6 +5,7 @@ from lms_users.contracts import DEMO_STUDENT, DEMO_TEACHER
 
 from lms_core.sdk import Context
 from lms_enrollments import seats
+from lms_enrollments.parts import Part
 
 
 async def make_demo(context: Context, demo: bool) -> list[str]:
@@ -13,6 +14,6 @@ async def make_demo(context: Context, demo: bool) -> list[str]:
         async with context.unit_of_work() as uow:
             course = await uow.use(CourseCatalog).find(uow, DEMO_COURSE)
             if course is not None:
-                await seats.place(uow, course, [DEMO_TEACHER], "teacher")
-                await seats.place(uow, course, [DEMO_STUDENT], "student")
+                await seats.place(uow, course, [DEMO_TEACHER], Part("teacher"))
+                await seats.place(uow, course, [DEMO_STUDENT], Part("student"))
     return []

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Response
 from lms_institutions.contracts import INSTITUTION
-from sqlalchemy import and_, column, func, select, table
+from sqlalchemy import String, and_, cast, column, func, select, table
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import col
 
@@ -30,6 +30,8 @@ ROWS = (
         func.coalesce(SECTIONS.c.name, ""),
         # Who waits is written as who takes part: a file cannot say where in the line they stand.
         func.replace(col(Enrollment.state), "waitlisted", "active"),
+        func.coalesce(cast(col(Enrollment.starts_on), String), ""),
+        func.coalesce(cast(col(Enrollment.ends_on), String), ""),
     )
     .join_from(Enrollment, COURSES, and_(COURSES.c.id == col(Enrollment.course_id), ~COURSES.c.is_deleted))
     .join(USERS, and_(USERS.c.id == col(Enrollment.user_id), ~USERS.c.is_deleted))

@@ -13,7 +13,7 @@ from lms_core.sdk import Filter, Listing, Paging, UnitOfWork, alive, among, new_
 from lms_enrollments.models import Enrollment, Period
 from lms_enrollments.schemas import EnrollmentRead, PeriodRead
 
-Cause = Literal["enrolled", "promoted", "seat_taken", "changed", "section"]
+Cause = Literal["enrolled", "promoted", "seat_taken", "changed", "section", "section_taken", "ended"]
 AT = bindparam("as_of", type_=DateTime(timezone=True))
 
 
@@ -26,6 +26,12 @@ def readable(uow: UnitOfWork) -> Filter:
         return exists().where(of, alive(Enrollment), rule.write(Enrollment))
 
     return Filter(("period", rule.shape), rule.parameters, write, never=rule.never)
+
+
+def of_enrollment(name: str) -> Any:
+    """What periods do not repeat."""
+    found = select(getattr(Enrollment, name)).where(col(Enrollment.id) == col(Period.enrollment_id))
+    return found.scalar_subquery()
 
 
 PERIODS = Listing(
@@ -45,10 +51,8 @@ AS_OF = Listing(
     columns={
         "id": col(Period.enrollment_id),
         "position": null(),
-        "created_at": select(col(Enrollment.created_at))
-        .where(col(Enrollment.id) == col(Period.enrollment_id))
-        .scalar_subquery(),
         "updated_at": col(Period.since),
+        **{name: of_enrollment(name) for name in ("starts_on", "ends_on", "created_at")},
     },
     readable=readable,
 )

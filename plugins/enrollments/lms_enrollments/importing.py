@@ -6,14 +6,13 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 from uuid import UUID
 
-from lms_courses.contracts import CodedCourse, CourseCatalog, CourseSummary
+from lms_courses.contracts import CourseCatalog, CourseSummary
 from lms_institutions.contracts import INSTITUTION
-from lms_users.contracts import Person, UserDirectory
+from lms_users.contracts import UserDirectory
 from sqlalchemy import column, func, table
 from sqlmodel import col, select
 
 from lms_core.sdk import (
-    CellError,
     Column,
     Import,
     Importer,
@@ -26,15 +25,14 @@ from lms_core.sdk import (
     among,
     delete,
 )
-from lms_enrollments import history, seats
+from lms_enrollments import history, places, seats
 from lms_enrollments.contracts import EnrollmentActivated
+from lms_enrollments.import_rows import STANDING, Room, day, part_of, plan_row, text
 from lms_enrollments.models import Enrollment
+from lms_enrollments.parts import Part
 from lms_enrollments.steps import move
 
 COURSES = table("courses_course", column("id"), column("institution_id"))
-ROLES = ("student", "teacher", "assistant", "observer")
-STANDING = ("active", "waitlisted")
-ENDED = ("completed", "dropped")
 
 
 class EnrollmentImporter(Importer):
@@ -50,6 +48,8 @@ class EnrollmentImporter(Importer):
         Column("role", "`student` (when empty), `teacher`, `assistant` or `observer`"),
         Column("section", "The name of a section of the course"),
         Column("state", "`active` (when empty), `completed` or `dropped`"),
+        Column("starts_on", "The first day, such as 2026-09-01, where it is not the course's"),
+        Column("ends_on", "The last day"),
     )
 
     def identities(self, row: Row) -> dict[str, Hashable]:
@@ -74,18 +74,8 @@ class EnrollmentImporter(Importer):
         sections = await catalog.sections_of(uow, course_ids)
         known = await enrollments_of(uow, course_ids, ids)
         may_appoint = await uow.can("enrollments.appoint", INSTITUTION, job.scope_id)
-        free = {one.course.id: await room(uow, one.course) for one in coded}
-        planned = []
-        for row in rows:
-            plan = plan_row(row, coded, people, members, sections, known, may_appoint)
-            if plan.action == "create" and plan.memo["role"] == seats.STUDENT:
-                course_id = UUID(plan.memo["course_id"])
-                free[course_id] -= 1
-                if free[course_id] < 0:
-                    detail = "Every seat of this course is taken, and it has no waitlist."
-                    plan = Planned("error", errors=[CellError("course_code", "course_full", detail)])
-            planned.append(plan)
-        return planned
+        room = await Room.of(uow, [one.course for one in coded], set(sections.values()))
+        return [room.refuse_excess(plan_row(row, coded, people, members, sections, known, may_appoint)) for row in rows]
 
     async def missing(self, uow: UnitOfWork, job: Import, present: set[UUID]) -> list[UUID]:
         """A file says what it says; who is not in it stays."""
@@ -106,22 +96,20 @@ class EnrollmentImporter(Importer):
 
     async def apply(self, uow: UnitOfWork, job: Import, planned: Sequence[Planned]) -> None:
         """Those who come by course, role and section; then those who change, one by one."""
-        coming: dict[tuple[UUID, str, UUID | None], list[Planned]] = {}
+        coming: dict[tuple[UUID, Part], list[Planned]] = {}
         for plan in planned:
             if plan.action == "create":
-                section = plan.memo["section_id"]
-                key = UUID(plan.memo["course_id"]), plan.memo["role"], None if section is None else UUID(section)
-                coming.setdefault(key, []).append(plan)
+                coming.setdefault((UUID(plan.memo["course_id"]), part_of(plan.memo)), []).append(plan)
         for plan in planned:
             if plan.action in ("update", "disable"):
                 await change(uow, plan.object_id, {name: one["after"] for name, one in plan.changes.items()})
-        for (course_id, role, section_id), plans in coming.items():
+        for (course_id, part), plans in coming.items():
             course = await uow.use(CourseCatalog).lock(uow, course_id)
             user_ids = [UUID(plan.memo["user_id"]) for plan in plans]
-            placed = await seats.place(uow, course, user_ids, role, section_id, "import")
+            placed = await seats.place(uow, course, user_ids, part)
             for plan, one in zip(plans, placed, strict=True):
                 if one.enrollment_id is None:
-                    raise StateConflict("course_full", f"The course {course.title!r} is full.")
+                    raise StateConflict(one.code or "course_full", f"The course {course.title!r} is full.")
                 plan.object_id = one.enrollment_id
                 plan.changes["state"]["after"] = "waitlisted" if one.status == "waitlisted" else "active"
 
@@ -143,81 +131,6 @@ class EnrollmentImporter(Importer):
                 row.note = await change_back(uow, course, enrollment, row.changes)
 
 
-def plan_row(
-    row: Row,
-    coded: Sequence[CodedCourse],
-    people: dict[str, Person],
-    members: set[UUID],
-    sections: dict[tuple[UUID, str], UUID],
-    known: dict[tuple[UUID, UUID, str], list[Enrollment]],
-    may_appoint: bool,
-) -> Planned:
-    """What is to become of one person's part in one course."""
-    errors: list[CellError] = []
-    cells = row.cells
-    role, state = cells.get("role") or seats.STUDENT, cells.get("state") or "active"
-    if role not in ROLES:
-        errors.append(CellError("role", "unknown_role", f"Write one of {', '.join(ROLES)}."))
-    if role == "teacher" and not may_appoint:
-        errors.append(CellError("role", "forbidden", "Teachers are appointed by those who run the institution."))
-    if state not in ("active", *ENDED):
-        errors.append(CellError("state", "unknown_state", "Write active, completed or dropped."))
-    term = cells.get("term")
-    fitting = [one for one in coded if one.code == cells["course_code"] and (not term or one.term == term)]
-    if len(fitting) != 1:
-        many = CellError("term", "ambiguous_course", "Several terms have a course with this code; say which.")
-        none = CellError("course_code", "course_not_found", "The institution has no such course in this term.")
-        errors.append(many if fitting else none)
-    person = people.get(cells["email"])
-    if person is None or person.id not in members:
-        errors.append(CellError("email", "user_not_found", "Nobody of the institution has this address."))
-    if errors or person is None:
-        return Planned("error", errors=errors)
-    course = fitting[0].course
-    section_id = sections.get((course.id, cells["section"])) if cells.get("section") else None
-    if cells.get("section") and section_id is None:
-        return Planned("error", errors=[CellError("section", "section_not_found", "The course has no such section.")])
-    there = known.get((course.id, person.id, role), [])
-    if any(one.state == "requested" for one in there):
-        return Planned("error", errors=[CellError("email", "requested", "They ask to join; decide that first.")])
-    standing = next((one for one in there if one.state in STANDING), None)
-    if standing is None:
-        return plan_without_standing(course, person, role, state, section_id, there)
-    plan = Planned("unchanged", standing.id)
-    if section_id is not None and section_id != standing.section_id:
-        plan.changes["section_id"] = {"before": text(standing.section_id), "after": text(section_id)}
-        plan.action = "update"
-    if state in ENDED:
-        if standing.state == "waitlisted" and state == "completed":
-            return Planned("error", errors=[CellError("state", "invalid_transition", "Who waits cannot complete.")])
-        plan.changes["state"] = {"before": standing.state, "after": state}
-        plan.action = "disable"
-    return plan
-
-
-def plan_without_standing(
-    course: CourseSummary, person: Person, role: str, state: str, section_id: UUID | None, there: Sequence[Enrollment]
-) -> Planned:
-    """Somebody who does not take part now: they come, or it is as the file says already."""
-    if state in ENDED:
-        ended = next((one for one in there if one.state == state), None)
-        if ended is not None:
-            return Planned("unchanged", ended.id)
-        return Planned(
-            "error", errors=[CellError("state", "not_enrolled", f"They do not take part, so nothing is {state}.")]
-        )
-    if course.state == "archived":
-        return Planned("error", errors=[CellError("course_code", "course_not_open", "This course is archived.")])
-    memo = {"course_id": str(course.id), "user_id": str(person.id), "role": role, "section_id": text(section_id)}
-    changes: dict[str, dict[str, Any]] = {"state": {"before": None, "after": "active"}}
-    return Planned("create", changes=changes, memo=memo)
-
-
-def text(id: UUID | None) -> str | None:
-    """An id as JSON has it."""
-    return None if id is None else str(id)
-
-
 async def enrollments_of(
     uow: UnitOfWork, course_ids: set[UUID], user_ids: Sequence[UUID]
 ) -> dict[tuple[UUID, UUID, str], list[Enrollment]]:
@@ -236,17 +149,14 @@ async def enrollments_of(
     return found
 
 
-async def room(uow: UnitOfWork, course: CourseSummary) -> float:
-    """How many students may come, to a seat or to wait."""
-    if course.capacity is None or course.waitlist:
-        return float("inf")
-    return await seats.free_seats(uow, course, seats.STUDENT, course.capacity)
-
-
 async def change(uow: UnitOfWork, id: UUID | None, after: dict[str, Any]) -> None:
-    """Another section, or the end."""
+    """Other days, another section, or the end."""
     enrollment = await uow.session.get_one(Enrollment, id)
     course = await uow.use(CourseCatalog).lock(uow, enrollment.course_id)
+    for name in ("starts_on", "ends_on"):
+        if name in after:
+            setattr(enrollment, name, day(after[name]))
+            uow.announce(f"user:{enrollment.user_id}")
     if "section_id" in after:
         enrollment.section_id = UUID(after["section_id"])
         await history.note(uow, [enrollment.id], "section", "import")
@@ -259,8 +169,15 @@ async def change_back(
 ) -> str | None:
     """As it was before the import; a sentence when somebody has changed it since, or took the seat."""
     section, state = changes.get("section_id"), changes.get("state")
+    for name in ("starts_on", "ends_on"):
+        if name in changes and text(getattr(enrollment, name)) == changes[name]["after"]:
+            setattr(enrollment, name, day(changes[name]["before"]))
+            uow.announce(f"user:{enrollment.user_id}")
     if section is not None and text(enrollment.section_id) == section["after"]:
-        enrollment.section_id = None if section["before"] is None else UUID(section["before"])
+        before = None if section["before"] is None else UUID(section["before"])
+        if before is not None and enrollment.role == seats.STUDENT and not await places.free(uow, before, 1):
+            return "Left in the section where they are, since the one before is full."
+        enrollment.section_id = before
         await history.note(uow, [enrollment.id], "section", "import undone")
     if state is None:
         return None

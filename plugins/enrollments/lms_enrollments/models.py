@@ -1,6 +1,6 @@
 """The tables of enrollments and of what they were when."""
 
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, text
@@ -11,12 +11,21 @@ STANDING = "state IN ('requested', 'active', 'waitlisted')"
 
 
 class Enrollment(Table, table=True):
-    """A user's part in a course. `waiting_number` orders those who wait: lower came first."""
+    """A user's part in a course. `waiting_number` orders those who wait: lower came first.
+
+    `starts_on` and `ends_on` are days where the institution is, and both belong to it; without them the course decides.
+    """
 
     __tablename__ = "enrollments_enrollment"
     __table_args__ = (
         CheckConstraint(
             "(state = 'waitlisted') = (waiting_number IS NOT NULL)", name="ck_enrollments_enrollment_waiting"
+        ),
+        CheckConstraint("starts_on <= ends_on", name="ck_enrollments_enrollment_days"),
+        Index(
+            "ix_enrollments_enrollment_ends_on",
+            "ends_on",
+            postgresql_where=text(f"NOT is_deleted AND ends_on IS NOT NULL AND {STANDING}"),
         ),
         Index(
             "ix_enrollments_enrollment_seats",
@@ -24,6 +33,11 @@ class Enrollment(Table, table=True):
             "state",
             "waiting_number",
             postgresql_where=text("NOT is_deleted AND role = 'student'"),
+        ),
+        Index(
+            "ix_enrollments_enrollment_teachers",
+            "course_id",
+            postgresql_where=text("NOT is_deleted AND role = 'teacher'"),
         ),
         Index(
             "ix_enrollments_enrollment_line",
@@ -43,6 +57,8 @@ class Enrollment(Table, table=True):
     state: str = Field(max_length=20)
     section_id: UUID | None = Field(default=None, foreign_key="courses_section.id", index=True)
     waiting_number: int | None = Field(default=None, sa_type=BigInteger)
+    starts_on: date | None = None
+    ends_on: date | None = None
 
 
 class Period(Record, table=True):
@@ -70,3 +86,15 @@ class Period(Record, table=True):
     cause: str = Field(max_length=20)
     reason: str | None = Field(default=None, max_length=500)
     actor_id: UUID | None = None
+
+
+class WrongKeys(Record, table=True):
+    """How often a user gave a wrong enrollment key for a course since a moment."""
+
+    __tablename__ = "enrollments_wrong_keys"
+    __table_args__ = (Index("uq_enrollments_wrong_keys", "course_id", "user_id", unique=True),)
+
+    course_id: UUID = Field(foreign_key="courses_course.id")
+    user_id: UUID = Field(foreign_key="users_user.id", index=True)
+    count: int
+    since: datetime = Field(sa_type=DateTime(timezone=True))

@@ -1,10 +1,11 @@
 """The enrollments plugin, as the core sees it."""
 
+from datetime import timedelta
 from typing import Any
 
 from lms_courses.contracts import COURSE, CourseParticipation
 from lms_users.contracts import GUARDIANSHIPS, USER
-from sqlalchemy import DateTime, Select, cast, literal, null, select
+from sqlalchemy import Select, literal, select
 from sqlmodel import col
 
 from lms_core.sdk import (
@@ -20,15 +21,16 @@ from lms_core.sdk import (
     Restored,
     RoleSource,
     Router,
+    Schedule,
     Service,
     Setup,
     hookimpl,
 )
-from lms_enrollments import seats
+from lms_enrollments import dates, seats
 from lms_enrollments.contracts import Roster
 from lms_enrollments.demo import make_demo
 from lms_enrollments.importing import EnrollmentImporter
-from lms_enrollments.models import Enrollment, Period
+from lms_enrollments.models import Enrollment, Period, WrongKeys
 from lms_enrollments.router import router
 from lms_enrollments.service import ActiveRoster
 
@@ -41,8 +43,8 @@ ROLES: Select[*tuple[Any, ...]] = select(
     col(Enrollment.course_id).label("object_id"),
     col(Enrollment.role).label("role"),
     col(Enrollment.id).label("grant_id"),
-    cast(null(), DateTime(timezone=True)).label("expires_at"),
-).where(col(Enrollment.state) == "active")
+    dates.LAST_MOMENT.label("expires_at"),
+).where(col(Enrollment.state) == "active", dates.IS_ON)
 TAKING_PART = ROLES.where(~col(Enrollment.is_deleted))
 # A guardian looks over their student's shoulder wherever that one takes part as a student.
 WATCHING = select(
@@ -50,12 +52,13 @@ WATCHING = select(
     col(Enrollment.course_id).label("object_id"),
     literal("observer").label("role"),
     GUARDIANSHIPS.c.id.label("grant_id"),
-    cast(null(), DateTime(timezone=True)).label("expires_at"),
+    dates.LAST_MOMENT.label("expires_at"),
 ).where(
     GUARDIANSHIPS.c.student_id == col(Enrollment.user_id),
     ~GUARDIANSHIPS.c.is_deleted,
     col(Enrollment.state) == "active",
     col(Enrollment.role) == "student",
+    dates.IS_ON,
     ~col(Enrollment.is_deleted),
 )
 TAKEN = ROLES.add_columns(col(Enrollment.deletion_id)).where(col(Enrollment.is_deleted))
@@ -69,8 +72,8 @@ def lms_routes() -> list[Router]:
 
 @hookimpl
 def lms_models() -> list[type[Record]]:
-    """Enrollments, and what they were when."""
-    return [Enrollment, Period]
+    """Enrollments, what they were when, and wrong keys."""
+    return [Enrollment, Period, WrongKeys]
 
 
 @hookimpl
@@ -113,6 +116,12 @@ def lms_importers() -> list[Importer]:
 def lms_handlers() -> list[Handler]:
     """Seats are right again when a course came back."""
     return [Handler("enrollments.balance_restored", Restored, seats.balance_restored)]
+
+
+@hookimpl
+def lms_schedules() -> list[Schedule]:
+    """What a day that has passed ends."""
+    return [Schedule("enrollments.end_what_is_over", timedelta(minutes=5), dates.end_what_is_over)]
 
 
 @hookimpl

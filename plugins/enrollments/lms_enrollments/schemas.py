@@ -1,12 +1,13 @@
 """What clients send and get about enrollments."""
 
-from datetime import datetime
-from typing import Annotated, Literal
+from datetime import date, datetime
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from lms_core.sdk import Field, Input
+from lms_enrollments.parts import Part
 
 Role = Literal["student", "teacher", "assistant", "observer"]
 State = Literal["requested", "waitlisted", "active", "completed", "dropped"]
@@ -25,7 +26,32 @@ def without_repetition(ids: list[UUID]) -> list[UUID]:
 Reason = Annotated[str, Field(max_length=500, description="Kept in the history")]
 
 
-class EnrollmentCreate(Input):
+FirstDay = Annotated[date, Field(description="Before it they have no access; a day where the institution is")]
+LastDay = Annotated[date, Field(description="After it they complete, and their seat is free")]
+
+
+class TakesPart(Input):
+    """As what, where and when; without days of its own the course decides."""
+
+    role: Role
+    section_id: UUID | None = None
+    starts_on: FirstDay | None = None
+    ends_on: LastDay | None = None
+    reason: Reason | None = None
+
+    @model_validator(mode="after")
+    def ends_after_start(self) -> Self:
+        """Nobody stops before they start."""
+        if self.starts_on is not None and self.ends_on is not None and self.ends_on < self.starts_on:
+            raise ValueError("ends_on is before starts_on")
+        return self
+
+    def part(self) -> Part:
+        """The same for those who place people."""
+        return Part(self.role, self.section_id, self.starts_on, self.ends_on, self.reason)
+
+
+class EnrollmentCreate(TakesPart):
     """Somebody is to take part in a course."""
 
     model_config = ConfigDict(
@@ -34,9 +60,6 @@ class EnrollmentCreate(Input):
 
     course_id: UUID
     user_id: UUID
-    role: Role
-    section_id: UUID | None = None
-    reason: Reason | None = None
 
 
 class SelfEnrollment(Input):
@@ -49,16 +72,18 @@ class SelfEnrollment(Input):
 
 
 class EnrollmentUpdate(Input):
-    """What is to change; null takes the section away."""
+    """What is to change; null takes the section, or a day, away."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"state": "completed"}})
 
     state: Literal["active", "completed", "dropped"] | None = None
     section_id: UUID | None = None
+    starts_on: FirstDay | None = None
+    ends_on: LastDay | None = None
     reason: Reason | None = None
 
 
-class BulkCreate(Input):
+class BulkCreate(TakesPart):
     """Many are to take part in a course."""
 
     model_config = ConfigDict(
@@ -66,7 +91,6 @@ class BulkCreate(Input):
     )
 
     course_id: UUID
-    role: Role
     user_ids: Annotated[list[UUID], Field(min_length=1, max_length=10_000), AfterValidator(without_repetition)]
 
 
@@ -80,6 +104,8 @@ class EnrollmentRead(BaseModel):
     state: State
     section_id: UUID | None
     position: int | None
+    starts_on: date | None
+    ends_on: date | None
     created_at: datetime
     updated_at: datetime
 

@@ -4,25 +4,27 @@ Only students take seats. Seats taken are the active rows; nobody waits while on
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from lms_courses.contracts import COURSE, CourseCatalog, CourseParticipation, CourseSummary
 from lms_institutions.contracts import INSTITUTION
 from sqlalchemy import and_, column, func, insert, or_, select, table, update
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import col
 
 from lms_core.sdk import Conflict, NotFound, Restored, StateConflict, UnitOfWork, among, new_id
-from lms_enrollments import history
+from lms_enrollments import history, places
 from lms_enrollments.contracts import ENROLLMENT, EnrollmentActivated, EnrollmentWaitlisted
 from lms_enrollments.models import Enrollment
+from lms_enrollments.parts import Part, Placed
 
 STUDENT = "student"
 STANDING_STATES = ("requested", "active", "waitlisted")
 ANNOUNCED_ONE_BY_ONE = 100
-RECORDED = ("course_id", "user_id", "role", "state", "section_id")
+RECORDED = ("course_id", "user_id", "role", "state", "section_id", "starts_on", "ends_on")
 """What the audit trail keeps of an enrollment that came to be by a statement of this module."""
+USERS = table("users_user", column("id"), column("full_name"), column("is_deleted"))
 COURSES = table("courses_course", column("id"), column("capacity"), column("is_deleted"))
 _active = func.count().filter(col(Enrollment.state) == "active")
 _waiting = func.count().filter(col(Enrollment.state) == "waitlisted")
@@ -38,16 +40,6 @@ UNBALANCED = (
     .group_by(COURSES.c.id, COURSES.c.capacity)
     .having(or_(_active > COURSES.c.capacity, and_(_active < COURSES.c.capacity, _waiting > 0)))
 )
-
-
-@dataclass(frozen=True)
-class Placed:
-    """What became of one user."""
-
-    user_id: UUID
-    status: Literal["created", "exists", "waitlisted", "error"]
-    enrollment_id: UUID | None = None
-    code: str | None = None
 
 
 async def count(uow: UnitOfWork, course_id: UUID, state: str) -> int:
@@ -74,18 +66,18 @@ async def free_seats(uow: UnitOfWork, course: CourseSummary, role: str, wanted: 
     return max(0, course.capacity - await count(uow, course.id, "active"))
 
 
-async def place(
-    uow: UnitOfWork,
-    course: CourseSummary,
-    user_ids: Sequence[UUID],
-    role: str,
-    section_id: UUID | None = None,
-    reason: str | None = None,
-) -> list[Placed]:
-    """Enroll users who are not enrolled yet: as many as there are seats, the others wait or are refused."""
-    standing = await standing_enrollments(uow, course.id, user_ids, role)
-    new = [user_id for user_id in user_ids if user_id not in standing]
-    seated = set(new[: await free_seats(uow, course, role, len(new))])
+async def place(uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID], part: Part) -> list[Placed]:
+    """Enroll users who are not enrolled yet: as many as there are seats, the others wait or are refused.
+
+    Nobody waits for a section: who finds no place in it is refused.
+    """
+    standing = await standing_enrollments(uow, course.id, user_ids, part.role)
+    coming = [user_id for user_id in user_ids if user_id not in standing]
+    new = coming
+    if part.role == STUDENT and part.section_id is not None:
+        new = coming[: await places.free(uow, part.section_id, len(coming))]
+    without_place = set(coming[len(new) :])
+    seated = set(new[: await free_seats(uow, course, part.role, len(new))])
     waiting = [] if not course.waitlist else [user_id for user_id in new if user_id not in seated]
     numbers = dict(zip(waiting, await waiting_numbers(uow, course.id, len(waiting)), strict=True))
     rows: dict[UUID, dict[str, Any]] = {
@@ -93,34 +85,38 @@ async def place(
             "id": new_id(),
             "course_id": course.id,
             "user_id": user_id,
-            "role": role,
+            "role": part.role,
             "state": "active" if user_id in seated else "waitlisted",
-            "section_id": section_id,
+            "section_id": part.section_id,
             "waiting_number": numbers.get(user_id),
+            "starts_on": part.starts_on,
+            "ends_on": part.ends_on,
         }
         for user_id in new
         if user_id in seated or user_id in numbers
     }
     if rows:
         await uow.session.execute(insert(Enrollment), list(rows.values()))
-        await history.begin(uow, list(rows.values()), reason)
+        await history.begin(uow, list(rows.values()), part.reason)
         for row in rows.values():
             given = {name: {"before": None, "after": row[name]} for name in RECORDED if row[name] is not None}
             uow.record("created", ENROLLMENT, row["id"], given)
     for user_id, row in rows.items():
         kind = EnrollmentActivated if user_id in seated else EnrollmentWaitlisted
-        uow.emit(kind(enrollment_id=row["id"], course_id=course.id, user_id=user_id, role=role))
+        uow.emit(kind(enrollment_id=row["id"], course_id=course.id, user_id=user_id, role=part.role))
     announce(uow, list(rows))
-    return [outcome(user_id, standing, rows) for user_id in user_ids]
+    return [outcome(user_id, standing, rows, without_place) for user_id in user_ids]
 
 
-def outcome(user_id: UUID, standing: dict[UUID, UUID], rows: dict[UUID, dict[str, Any]]) -> Placed:
+def outcome(
+    user_id: UUID, standing: dict[UUID, UUID], rows: dict[UUID, dict[str, Any]], without_place: set[UUID]
+) -> Placed:
     """What became of one user."""
     if user_id in standing:
         return Placed(user_id, "exists", standing[user_id])
     row = rows.get(user_id)
     if row is None:
-        return Placed(user_id, "error", code="course_full")
+        return Placed(user_id, "error", code="section_full" if user_id in without_place else "course_full")
     return Placed(user_id, "created" if row["state"] == "active" else "waitlisted", row["id"])
 
 
@@ -150,7 +146,9 @@ async def waiting_numbers(uow: UnitOfWork, course_id: UUID, wanted: int) -> rang
 
 
 async def promote(uow: UnitOfWork, course: CourseSummary) -> None:
-    """Give free seats to those who wait, in their order."""
+    """Give free seats to those who wait, in their order; nobody joins a course that is over."""
+    if course.state == "archived":
+        return
     free = None if course.capacity is None else course.capacity - await count(uow, course.id, "active")
     if free is not None and free <= 0:
         return
@@ -211,9 +209,10 @@ async def after_delete(uow: UnitOfWork, ids: Sequence[UUID]) -> None:
 
 
 async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> list[Conflict]:
-    """Active students need a seat in a course that lived on without them; or they wait, by choice.
+    """Active students need a seat in a course that lived on without them, and a place in their section; or they wait.
 
-    Teachers come back only through those who may appoint them.
+    By choice (`waitlist`): who finds no place in the section comes back without one. Teachers come back only through
+    those who may appoint them.
     """
     catalog = uow.use(CourseCatalog)
     appointed = select(col(Enrollment.course_id), col(Enrollment.id)).where(
@@ -246,12 +245,23 @@ async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflic
             Conflict(ENROLLMENT, id, "course_full", f"The course {course.title!r} is full{hint}.")
             for id in students[free:]
         ]
+    if on_conflict != "waitlist":
+        found += [
+            Conflict(
+                ENROLLMENT,
+                id,
+                "section_full",
+                "Their section is full; send on_conflict: waitlist to leave them without.",
+            )
+            for id in await places.without_one(uow, ids)
+        ]
     return found
 
 
 async def after_restore(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> None:
     """Who finds no seat waits; free seats are given away."""
     for course in await courses_of(uow, ids):
+        await places.balance(uow, course.id, ids)
         await balance(uow, course, ids)
     users = select(col(Enrollment.user_id)).where(among(col(Enrollment.id), ids)).distinct()
     announce(uow, list((await uow.session.execute(users)).scalars()))
@@ -300,22 +310,52 @@ async def balance_restored(uow: UnitOfWork, event: Restored) -> None:
     """The handler for what came back whole: people may have gone, and come back, while their course was dead."""
     if event.kind not in (COURSE, INSTITUTION):
         return
-    unbalanced = UNBALANCED if event.kind == INSTITUTION else UNBALANCED.where(COURSES.c.id == event.id)
-    for course_id in sorted((await uow.session.execute(unbalanced)).scalars()):
+    unbalanced = [UNBALANCED, places.UNBALANCED]
+    if event.kind == COURSE:
+        in_sections = places.UNBALANCED.where(places.SECTIONS.c.course_id == event.id)
+        unbalanced = [UNBALANCED.where(COURSES.c.id == event.id), in_sections]
+    course_ids = {id for one in unbalanced for id in (await uow.session.execute(one)).scalars()}
+    for course_id in sorted(course_ids):
         try:
             course = await uow.use(CourseCatalog).lock(uow, course_id)
         except NotFound:
             continue
+        await places.balance(uow, course_id)
         await balance(uow, course)
 
 
 class Participation(CourseParticipation):
     """What courses asks for when a course is made, or its seats change."""
 
+    def people(self, course_id: Any) -> Any:
+        """By sub-selects, each over a partial index."""
+        there = (col(Enrollment.course_id) == course_id) & ~col(Enrollment.is_deleted)
+        teachers = (
+            select(
+                func.json_agg(
+                    aggregate_order_by(
+                        func.json_build_object("id", USERS.c.id, "full_name", USERS.c.full_name),
+                        USERS.c.full_name,
+                        USERS.c.id,
+                    )
+                )
+            )
+            .join_from(Enrollment, USERS, (USERS.c.id == col(Enrollment.user_id)) & ~USERS.c.is_deleted)
+            .where(there, col(Enrollment.role) == "teacher", col(Enrollment.state) == "active")
+        )
+        students = select(func.count()).select_from(Enrollment).where(there, col(Enrollment.role) == STUDENT)
+        active = students.where(col(Enrollment.state) == "active")
+        waiting = students.where(col(Enrollment.state) == "waitlisted")
+        return func.json_build_object(
+            "teachers", func.coalesce(teachers.scalar_subquery(), func.json_build_array()),
+            "students", active.scalar_subquery(),
+            "waiting", waiting.scalar_subquery(),
+        )  # fmt: skip
+
     async def appoint_teacher(self, uow: UnitOfWork, course_id: UUID, user_id: UUID) -> None:
         """The one who made it."""
         course = await uow.use(CourseCatalog).lock(uow, course_id)
-        await place(uow, course, [user_id], "teacher")
+        await place(uow, course, [user_id], Part("teacher"))
 
     async def seats_changed(self, uow: UnitOfWork, course_id: UUID) -> None:
         """Fewer seats than are taken are refused; more are given to those who wait."""
@@ -324,3 +364,11 @@ class Participation(CourseParticipation):
         if course.capacity is not None and course.capacity < taken:
             raise StateConflict("capacity_below_taken", f"{taken} seats are taken; drop students first, or allow more.")
         await promote(uow, course)
+
+    async def section_changed(self, uow: UnitOfWork, section_id: UUID, capacity: int | None) -> None:
+        """Fewer places than are taken are refused."""
+        if capacity is None:
+            return
+        taken = await places.taken(uow, section_id)
+        if capacity < taken:
+            raise StateConflict("capacity_below_taken", f"{taken} students are in it; move some, or allow more.")

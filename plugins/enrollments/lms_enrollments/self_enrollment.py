@@ -1,23 +1,31 @@
 """Students who join a course by themselves: freely, with a key, or by asking."""
 
+from datetime import UTC, datetime, timedelta
+from math import ceil
 from uuid import UUID
 
 from fastapi import Response
 from lms_courses.contracts import COURSE, CourseCatalog
 from lms_users.contracts import UserDirectory
+from sqlmodel import select
 
-from lms_core.sdk import Forbidden, NotFound, StateConflict, UnitOfWork
+from lms_core.sdk import Forbidden, NotFound, Problem, StateConflict, UnitOfWork
 from lms_enrollments import history, seats
 from lms_enrollments.contracts import EnrollmentRequested
-from lms_enrollments.models import Enrollment
+from lms_enrollments.models import Enrollment, WrongKeys
+from lms_enrollments.parts import Part
 from lms_enrollments.schemas import SelfEnrollment
 from lms_enrollments.service import ENROLLMENT_POINT
+
+FREE_KEYS = 10
+KEYS_FORGOTTEN_AFTER = timedelta(minutes=15)
 
 
 async def join(uow: UnitOfWork, data: SelfEnrollment) -> Response:
     """201 with the caller's enrollment (200 when it is there already), as the course lets students join.
 
-    404 for a course that the caller may not know; 403 `self_enrollment_closed`, `wrong_key`; 409 `course_full`.
+    404 for a course that the caller may not know; 403 `self_enrollment_closed`, `wrong_key`; 409 `course_full`;
+    429 `too_many_keys`.
     """
     if not await uow.knows(COURSE, data.course_id):
         raise NotFound(COURSE, data.course_id)
@@ -26,14 +34,33 @@ async def join(uow: UnitOfWork, data: SelfEnrollment) -> Response:
     members = await uow.use(UserDirectory).members_among(uow, [uow.actor_id], course.institution_id)
     if course.self_enrollment == "closed" or course.state != "published" or uow.actor_id not in members:
         raise Forbidden("Nobody joins this course by themselves; ask who teaches it.", "self_enrollment_closed")
-    if course.self_enrollment == "key" and not await catalog.opens_with(uow, course.id, data.key or ""):
-        raise Forbidden("This is not the key of the course; ask who teaches it.", "wrong_key")
+    if course.self_enrollment == "key":
+        await refuse_wrong_key(uow, course.id, data.key or "")
     if course.self_enrollment == "approval":
         return await ask(uow, course.id)
-    placed = (await seats.place(uow, course, [uow.actor_id], seats.STUDENT))[0]
+    placed = (await seats.place(uow, course, [uow.actor_id], Part(seats.STUDENT)))[0]
     if placed.enrollment_id is None:
         raise StateConflict("course_full", "Every seat of this course is taken, and it has no waitlist.")
     return await ENROLLMENT_POINT.after_write(uow, placed.enrollment_id, 200 if placed.status == "exists" else 201)
+
+
+async def refuse_wrong_key(uow: UnitOfWork, course_id: UUID, key: str) -> None:
+    """403 `wrong_key`, and after some of them 429 for a while, also for the right one: keys can be guessed."""
+    found = select(WrongKeys).where(WrongKeys.course_id == course_id, WrongKeys.user_id == uow.actor_id)
+    wrong = (await uow.session.execute(found)).scalar_one_or_none()
+    now = datetime.now(UTC)
+    forgotten_at = now if wrong is None else wrong.since + KEYS_FORGOTTEN_AFTER
+    if wrong is not None and wrong.count >= FREE_KEYS and forgotten_at > now:
+        seconds = {"Retry-After": str(ceil((forgotten_at - now).total_seconds()))}
+        raise Problem(429, "too_many_keys", "Too many wrong keys; ask who teaches the course, and try later.", seconds)
+    if await uow.use(CourseCatalog).opens_with(uow, course_id, key):
+        return
+    if wrong is None:
+        uow.session.add(WrongKeys(course_id=course_id, user_id=uow.actor_id, count=1, since=now))
+    else:
+        wrong.count, wrong.since = (wrong.count + 1, wrong.since) if forgotten_at > now else (1, now)
+    await uow.session.flush()
+    raise Forbidden("This is not the key of the course; ask who teaches it.", "wrong_key").keeping_writes()
 
 
 async def ask(uow: UnitOfWork, course_id: UUID) -> Response:

@@ -15,6 +15,7 @@ from sqlmodel import col, select
 
 from lms_core.sdk import (
     Forbidden,
+    Invalid,
     JsonBytes,
     Listing,
     NotFound,
@@ -27,13 +28,18 @@ from lms_core.sdk import (
     delete,
     new_import,
 )
-from lms_enrollments import history, seats
+from lms_enrollments import dates, history, places, seats
 from lms_enrollments.contracts import ENROLLMENT, Roster
 from lms_enrollments.importing import EnrollmentImporter
 from lms_enrollments.models import Enrollment
+from lms_enrollments.parts import Placed
 from lms_enrollments.schemas import BulkCreate, EnrollmentCreate, EnrollmentImport, EnrollmentRead, EnrollmentUpdate
 from lms_enrollments.steps import move
 
+REFUSALS = {
+    "course_full": "Every seat of this course is taken, and it has no waitlist.",
+    "section_full": "Every place in this section is taken; take another one, or none.",
+}
 AHEAD = aliased(Enrollment)
 POSITION = case(
     (
@@ -86,12 +92,14 @@ async def enroll(uow: UnitOfWork, data: EnrollmentCreate) -> Response:
     course = await locked_open_course(uow, data.course_id, data.role)
     if data.section_id is not None:
         await require_section(uow, data.course_id, data.section_id)
-    directory = uow.use(UserDirectory)
-    if data.user_id not in await directory.members_among(uow, [data.user_id], course.institution_id):
+    members = await uow.use(UserDirectory).members_among(uow, [data.user_id], course.institution_id)
+    if data.user_id not in members:
         raise NotFound(USER, data.user_id)
-    placed = (await seats.place(uow, course, [data.user_id], data.role, data.section_id, data.reason))[0]
+    if not members[data.user_id]:
+        raise StateConflict("user_disabled", "This user is disabled; enable them first.")
+    placed = (await seats.place(uow, course, [data.user_id], data.part()))[0]
     if placed.enrollment_id is None:
-        raise StateConflict("course_full", "Every seat of this course is taken, and it has no waitlist.")
+        raise StateConflict(placed.code or "course_full", REFUSALS[placed.code or "course_full"])
     if placed.status == "exists":
         there = await uow.lock(Enrollment, placed.enrollment_id)
         if there.state == "requested":
@@ -104,10 +112,14 @@ async def enroll_many(uow: UnitOfWork, data: BulkCreate) -> Response:
     course = await locked_open_course(uow, data.course_id, data.role)
     directory = uow.use(UserDirectory)
     members = await directory.members_among(uow, data.user_ids, course.institution_id)
-    wanted = [user_id for user_id in data.user_ids if user_id in members]
-    placed = {one.user_id: one for one in await seats.place(uow, course, wanted, data.role)}
-    unknown = [user_id for user_id in data.user_ids if user_id not in members]
-    placed |= {user_id: seats.Placed(user_id, "error", code="user_not_found") for user_id in unknown}
+    if data.section_id is not None:
+        await require_section(uow, data.course_id, data.section_id)
+    wanted = [user_id for user_id in data.user_ids if members.get(user_id)]
+    placed = {one.user_id: one for one in await seats.place(uow, course, wanted, data.part())}
+    for user_id in data.user_ids:
+        if user_id not in placed:
+            code = "user_disabled" if user_id in members else "user_not_found"
+            placed[user_id] = Placed(user_id, "error", code=code)
     results = [asdict(placed[user_id]) for user_id in data.user_ids]
     return JsonBytes({"results": results, "counts": Counter(result["status"] for result in results)})
 
@@ -129,16 +141,34 @@ async def update(uow: UnitOfWork, id: UUID, data: EnrollmentUpdate, if_match: st
     )
     course = await uow.use(CourseCatalog).lock(uow, enrollment.course_id)
     enrollment = await uow.lock(Enrollment, id, if_match)
-    if "section_id" in changes:
-        if data.section_id is not None:
-            await require_section(uow, enrollment.course_id, data.section_id)
-        if enrollment.section_id != data.section_id:
-            enrollment.section_id = data.section_id
-            await history.note(uow, [id], "section", data.reason)
+    if {"starts_on", "ends_on"} & set(changes):
+        enrollment.sqlmodel_update({name: changes[name] for name in ("starts_on", "ends_on") if name in changes})
+        refuse_end_before_start(enrollment)
+        uow.announce(f"user:{enrollment.user_id}")
+    if "section_id" in changes and enrollment.section_id != data.section_id:
+        await change_section(uow, enrollment, data.section_id, data.reason)
     if data.state is not None and data.state != enrollment.state:
         await move(uow, course, enrollment, data.state, data.reason)
     await uow.flush()
     return await ENROLLMENT_POINT.after_write(uow, id)
+
+
+async def change_section(uow: UnitOfWork, enrollment: Enrollment, section_id: UUID | None, reason: str | None) -> None:
+    """Into a section that has a place, or out of all; 404, 409 `section_full`."""
+    if section_id is not None:
+        await require_section(uow, enrollment.course_id, section_id)
+        takes_place = enrollment.role == seats.STUDENT and enrollment.state in seats.STANDING_STATES
+        if takes_place and not await places.free(uow, section_id, 1):
+            raise StateConflict("section_full", REFUSALS["section_full"])
+    enrollment.section_id = section_id
+    await history.note(uow, [enrollment.id], "section", reason)
+
+
+def refuse_end_before_start(enrollment: Enrollment) -> None:
+    """422 for days in the wrong order."""
+    starts_on, ends_on = enrollment.starts_on, enrollment.ends_on
+    if starts_on is not None and ends_on is not None and ends_on < starts_on:
+        raise Invalid("ends_before_start", "ends_on is before starts_on; correct one of them.", ("body", "ends_on"))
 
 
 async def history_of(uow: UnitOfWork, id: UUID, paging: Paging) -> Response:
@@ -190,6 +220,7 @@ class ActiveRoster(Roster):
             Enrollment.user_id == user_id,
             Enrollment.role == role,
             Enrollment.state == "active",
+            dates.IS_ON,
             alive(Enrollment),
         )
         return (await uow.session.execute(statement.limit(1))).first() is not None

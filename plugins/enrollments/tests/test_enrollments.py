@@ -8,31 +8,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from people import make_people
 
 from lms_core.testing import Caller, Lms, School
 
 pytestmark = pytest.mark.anyio
-
-
-async def make_people(lms: Lms, school: School, number: int) -> list[str]:
-    """Members of the school, straight into the tables: a hundred password hashes would take their time."""
-    rows = await lms.sql(
-        """
-        WITH person AS (
-            INSERT INTO users_user (id, email, email_key, full_name, is_active)
-            SELECT gen_random_uuid(), m, m, 'Somebody', true
-            FROM (SELECT :prefix || n || '@example.org' AS m FROM generate_series(1, :number) n) made
-            RETURNING id
-        ), granted AS (
-            INSERT INTO users_grant (id, user_id, role, institution_id)
-            SELECT gen_random_uuid(), id, 'student', :institution FROM person
-        ) SELECT id FROM person
-        """,
-        prefix=uuid4().hex,
-        number=number,
-        institution=school.institution["id"],
-    )
-    return [str(row["id"]) for row in rows]
 
 
 def body(course: dict[str, Any], user: str, role: str = "student") -> dict[str, str]:
@@ -259,6 +239,53 @@ async def test_an_archived_course_is_not_open(lms: Lms, school: School) -> None:
     await school.teacher.patch(f"/courses/{school.course['id']}", {"state": "archived"})
     refused = await school.teacher.post("/enrollments", body(school.course, user))
     assert (refused.status_code, refused.json()["code"]) == (409, "course_not_open")
+
+
+async def test_nobody_moves_up_in_an_archived_course_until_it_is_open_again(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], capacity=1, waitlist=True)
+    seated, waiting = await make_people(lms, school, 2)
+    first = await school.principal.create("/enrollments", body(course, seated))
+    await school.principal.create("/enrollments", body(course, waiting))
+    path = f"/courses/{course['id']}"
+    assert (await school.principal.patch(path, {"state": "archived"})).status_code == 200
+    assert (await school.principal.patch(f"/enrollments/{first['id']}", {"state": "completed"})).status_code == 200
+    assert await waiting_line(school.principal, course) == [waiting]
+    assert (await school.principal.patch(path, {"state": "published"})).status_code == 200
+    assert await waiting_line(school.principal, course) == []
+    assert await invariants(lms, course) == {"active": 1, "completed": 1}
+
+
+async def test_disabled_users_are_not_enrolled(lms: Lms, school: School) -> None:
+    active, disabled = await make_people(lms, school, 2)
+    assert (await (await lms.admin()).patch(f"/users/{disabled}", {"is_active": False})).status_code == 200
+    refused = await school.principal.post("/enrollments", body(school.course, disabled))
+    assert (refused.status_code, refused.json()["code"]) == (409, "user_disabled")
+    bulk = {"course_id": school.course["id"], "role": "student", "user_ids": [disabled, active]}
+    results = (await school.principal.post("/enrollments/bulk", bulk)).json()["results"]
+    assert [(result["status"], result["code"]) for result in results] == [("error", "user_disabled"), ("created", None)]
+
+
+async def test_a_course_is_read_with_its_people(lms: Lms, school: School) -> None:
+    """Who teaches it and how many are in it, in the statement of the list, however many courses there are."""
+    course = await lms.make_course(school.institution["id"], capacity=2, waitlist=True)
+    empty = await lms.make_course(school.institution["id"])
+    await lms.enroll(course["id"], school.teacher, "teacher")
+    bulk = {"course_id": course["id"], "role": "student", "user_ids": await make_people(lms, school, 5)}
+    await school.principal.post("/enrollments/bulk", bulk)
+    one = (await school.principal.get(f"/courses/{course['id']}", params={"include": "people"})).json()
+    teacher = {"id": str(school.teacher.id), "full_name": one["people"]["teachers"][0]["full_name"]}
+    assert one["people"] == {"teachers": [teacher], "students": 2, "waiting": 3}
+    assert {name: one[name] for name in course} == course
+    async with lms.counted() as counted:
+        items = await school.principal.items("/courses", include="people")
+    assert {item["id"]: item["people"] for item in items} | {
+        course["id"]: one["people"],
+        empty["id"]: {"teachers": [], "students": 0, "waiting": 0},
+    } == {item["id"]: item["people"] for item in items}
+    assert counted.statements == 1
+    plain = await school.principal.items("/courses")
+    assert all("people" not in item for item in plain)
+    assert (await school.principal.get("/courses", params={"include": "everything"})).status_code == 422
 
 
 async def test_observers_read_change_nothing_and_take_no_seat(lms: Lms, school: School) -> None:

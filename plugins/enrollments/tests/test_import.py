@@ -43,7 +43,7 @@ async def undo(lms: Lms, school: School, job: dict[str, Any]) -> dict[str, Any]:
 async def parts(lms: Lms, course_id: str) -> list[tuple[Any, ...]]:
     """Who takes part as what, by the database."""
     statement = """
-        SELECT user_id, role, state, section_id, waiting_number FROM enrollments_enrollment
+        SELECT user_id, role, state, section_id, waiting_number, starts_on, ends_on FROM enrollments_enrollment
         WHERE course_id = :id AND NOT is_deleted ORDER BY user_id, role
     """
     return [tuple(row.values()) for row in await lms.sql(statement, id=course_id)]
@@ -74,7 +74,7 @@ async def test_a_file_enrolls_ends_and_moves_and_is_undone(lms: Lms, school: Sch
     job = await done(lms, school, content)
     assert job["counts"] == plan["counts"]
     found = {
-        user_id: (role, state, section_id) for user_id, role, state, section_id, _ in await parts(lms, course["id"])
+        user_id: (role, state, section_id) for user_id, role, state, section_id, *_ in await parts(lms, course["id"])
     }
     assert found[stays.id] == ("student", "active", section["id"]) or str(found[stays.id][2]) == section["id"]
     assert found[goes.id][1] == "dropped"
@@ -88,6 +88,27 @@ async def test_a_file_enrolls_ends_and_moves_and_is_undone(lms: Lms, school: Sch
     assert await school.principal.items(f"/imports/{job['id']}/rows", state="left") == []
 
 
+async def test_days_of_a_file_are_set_moved_and_undone(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], code="BIO")
+    there, comes = await people(lms, school, 2)
+    enrolled = await lms.enroll(course["id"], there)
+    days = {"starts_on": "2026-01-01", "ends_on": "2099-06-30"}
+    assert (await school.principal.patch(f"/enrollments/{enrolled['id']}", days)).status_code == 200
+    before = await parts(lms, course["id"])
+    # An empty cell leaves what is there.
+    content = f"course_code,email,starts_on,ends_on\nBIO,{there.email},,2099-07-31\nBIO,{comes.email},2026-02-01,\n"
+    job = await done(lms, school, content)
+    assert job["counts"] == {"update": 1, "create": 1}
+    items = await school.principal.items("/enrollments", course_id=course["id"])
+    found = {item["user_id"]: (item["starts_on"], item["ends_on"]) for item in items}
+    assert found == {str(there.id): ("2026-01-01", "2099-07-31"), str(comes.id): ("2026-02-01", None)}
+    wrong = await send(lms, school.principal, school, f"course_code,email,ends_on\nBIO,{there.email},2025-12-31\n")
+    assert [(one["loc"][2], one["type"]) for one in wrong.json()["errors"]] == [("ends_on", "ends_before_start")]
+    assert (await done(lms, school, content))["counts"] == {"unchanged": 2}
+    await undo(lms, school, job)
+    assert await parts(lms, course["id"]) == before
+
+
 @pytest.mark.parametrize(
     ("row", "column", "code"),
     [
@@ -99,15 +120,24 @@ async def test_a_file_enrolls_ends_and_moves_and_is_undone(lms: Lms, school: Sch
         ("BIO,{student},,,gone", "state", "unknown_state"),
         ("BIO,{student},,,dropped", "state", "not_enrolled"),
         (",{student},,,", "course_code", "missing"),
+        ("BIO,{student},,,,01.09.2026,", "starts_on", "invalid_day"),
+        ("BIO,{student},,,,,2026-02-30", "ends_on", "invalid_day"),
+        ("BIO,{student},,,,2026-09-01,2026-08-31", "ends_on", "ends_before_start"),
+        ("BIO,{disabled},,,", "email", "user_disabled"),
+        ("BIO,{student},,Full,", "section", "section_full"),
     ],
 )
 async def test_one_wrong_row_stops_the_whole(lms: Lms, school: School, row: str, column: str, code: str) -> None:
     course = await lms.make_course(school.institution["id"], code="BIO")
     good, other = (await people(lms, school, 1))[0], await lms.make_school()
-    filled = row.format(student=school.student.email, stranger=other.student.email)
-    answer = await send(
-        lms, school.principal, school, f"course_code,email,role,section,state\nBIO,{good.email},,,\n{filled}\n"
-    )
+    [disabled] = await people(lms, school, 1)
+    assert (await (await lms.admin()).patch(f"/users/{disabled.id}", {"is_active": False})).status_code == 200
+    await school.principal.create(f"/courses/{course['id']}/sections", {"name": "Full", "capacity": 0})
+    filled = row.format(student=school.student.email, stranger=other.student.email, disabled=disabled.email)
+    header = "course_code,email,role,section,state,starts_on,ends_on"
+    # Shorter rows leave the days out.
+    filled += "," * (header.count(",") - filled.count(","))
+    answer = await send(lms, school.principal, school, f"{header}\nBIO,{good.email},,,,,\n{filled}\n")
     assert (answer.status_code, answer.json()["code"]) == (422, "rows_refused")
     assert [(one["loc"], one["type"]) for one in answer.json()["errors"]] == [(["file", 3, column], code)]
     assert await parts(lms, course["id"]) == []
@@ -172,7 +202,8 @@ async def test_what_is_exported_is_read_back_unchanged(lms: Lms, school: School)
         await lms.enroll(course["id"], user)
     drops = {row["user_id"]: row["id"] for row in await school.principal.items("/enrollments", course_id=course["id"])}
     await school.principal.patch(f"/enrollments/{drops[str(gone.id)]}", {"state": "dropped"})
-    await school.principal.patch(f"/enrollments/{drops[str(one.id)]}", {"section_id": section["id"]})
+    moved = {"section_id": section["id"], "starts_on": "2026-09-01", "ends_on": "2099-01-31"}
+    await school.principal.patch(f"/enrollments/{drops[str(one.id)]}", moved)
     params = {"institution_id": school.institution["id"]}
     answer = await school.principal.get("/enrollments/export", params=params)
     assert answer.status_code == 200

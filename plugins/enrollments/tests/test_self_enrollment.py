@@ -72,6 +72,23 @@ async def test_a_key_opens(lms: Lms, school: School) -> None:
     assert stored[0]["enrollment_key"] not in (None, "another key")
 
 
+async def test_keys_cannot_be_guessed(lms: Lms, school: School) -> None:
+    """After ten wrong ones not even the right one opens, to this student and for a while; others come in."""
+    course = await lms.make_course(school.institution["id"], self_enrollment="key", enrollment_key=KEY)
+    guesses, knows = await students(lms, school, 2)
+    answers = await asyncio.gather(*(join(guesses, course, f"guess {number}") for number in range(15)))
+    assert sorted(answer.status_code for answer in answers) == [403] * 10 + [429] * 5
+    refused = await join(guesses, course, KEY)
+    assert code_of(refused) == (429, "too_many_keys")
+    assert 0 < int(refused.headers["Retry-After"]) <= 900
+    assert (await join(knows, course, KEY)).status_code == 201
+    await lms.sql(
+        "UPDATE enrollments_wrong_keys SET since = since - interval '16 minutes' WHERE course_id = :id", id=course["id"]
+    )
+    assert code_of(await join(guesses, course, "guess")) == (403, "wrong_key")
+    assert (await join(guesses, course, KEY)).status_code == 201
+
+
 async def test_a_request_gives_nothing_until_it_is_granted(lms: Lms, school: School) -> None:
     course = await lms.make_course(school.institution["id"], self_enrollment="approval", capacity=1)
     await lms.enroll(course["id"], school.teacher, "teacher")

@@ -3,14 +3,42 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select, Text, Uuid, column, func, literal, select, table
 
 from lms_core.sdk import Event, UnitOfWork
 
 INSTITUTION = "institutions.institution"
 """The kind, for cascades and role sources."""
+
+DEFAULT_TIMEZONE = "UTC"
+INSTITUTIONS = table(
+    "institutions_institution", column("id", Uuid()), column("parent_id", Uuid()), column("timezone", Text())
+)
+
+
+def timezone_at(institution_id: Any) -> ColumnElement[str]:
+    """The timezone at the institution that a column names: its own, or that of the nearest one above that has one.
+
+    For statements of other plugins, which have to know what day it is there.
+    """
+    node, above = INSTITUTIONS.alias(), INSTITUTIONS.alias()
+    path = (
+        select(node.c.parent_id, node.c.timezone, literal(0).label("distance"))
+        .where(node.c.id == institution_id)
+        .correlate(institution_id.table)
+        .cte("institutions_timezones", recursive=True, nesting=True)
+    )
+    path = path.union_all(
+        select(above.c.parent_id, above.c.timezone, path.c.distance + 1).join_from(
+            path, above, above.c.id == path.c.parent_id
+        )
+    )
+    nearest = select(path.c.timezone).where(path.c.timezone.is_not(None)).order_by(path.c.distance).limit(1)
+    found: ColumnElement[str] = func.coalesce(nearest.scalar_subquery(), DEFAULT_TIMEZONE)
+    return found
 
 
 class InstitutionTree(ABC):

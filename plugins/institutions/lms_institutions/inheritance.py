@@ -10,11 +10,11 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from lms_core.sdk import NotFound, UnitOfWork, among
-from lms_institutions.contracts import INSTITUTION, EffectiveSettings, InstitutionSettings
+from lms_institutions.contracts import DEFAULT_TIMEZONE, INSTITUTION, EffectiveSettings, InstitutionSettings
 from lms_institutions.models import Institution
 
 SETTINGS = ("timezone", "locale", "password_min_length", "retention_days")
-DEFAULTS: dict[str, Any] = {"timezone": "UTC", "locale": "en", "retention_days": 30}
+DEFAULTS: dict[str, Any] = {"timezone": DEFAULT_TIMEZONE, "locale": "en", "retention_days": 30}
 """What holds where no institution up to the top says anything; passwords then follow the auth plugin alone."""
 
 

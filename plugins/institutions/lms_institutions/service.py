@@ -57,6 +57,9 @@ async def update(uow: UnitOfWork, id: UUID, data: InstitutionUpdate, if_match: s
         uow.emit(InstitutionMoved(institution_id=id, from_parent_id=moved_from, to_parent_id=institution.parent_id))
         # Roles held above the old place end here, and those held above the new one begin.
         uow.announce("all")
+    elif "timezone" in changes:
+        # Roles that end with a day end at another moment.
+        uow.announce("all")
     return await INSTITUTION_POINT.after_write(uow, id)
 
 

@@ -51,8 +51,8 @@ class UserDirectory(ABC):
         """Whether the user lives and is active; one statement on the read pool."""
 
     @abstractmethod
-    async def members_among(self, uow: UnitOfWork, user_ids: Sequence[UUID], institution_id: UUID) -> set[UUID]:
-        """Those of the users who live and whom the actor may bring into an institution.
+    async def members_among(self, uow: UnitOfWork, user_ids: Sequence[UUID], institution_id: UUID) -> dict[UUID, bool]:
+        """Those of the users who live and whom the actor may bring into an institution, and whether they are active.
 
         They hold a role there or above; for a super admin, and the system, every live user counts. They stay alive
         until the transaction ends.

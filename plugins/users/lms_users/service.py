@@ -21,6 +21,7 @@ from lms_core.sdk import (
     Unavailable,
     UnitOfWork,
     alive,
+    among,
     among_texts,
     answer_import,
     delete,
@@ -181,11 +182,11 @@ class Directory(UserDirectory):
         """Alive and active."""
         return await MAY_SIGN_IN.one(uow.database, user_id=user_id) is not None
 
-    async def members_among(self, uow: UnitOfWork, user_ids: Sequence[UUID], institution_id: UUID) -> set[UUID]:
+    async def members_among(self, uow: UnitOfWork, user_ids: Sequence[UUID], institution_id: UUID) -> dict[UUID, bool]:
         """In one statement, with the users' rows held `FOR SHARE` in the order of their ids."""
         statement = (
-            select(User.id)
-            .where(col(User.id).in_(user_ids), ~col(User.is_deleted))
+            select(User.id, User.is_active)
+            .where(among(col(User.id), user_ids), ~col(User.is_deleted))
             .order_by(col(User.id))
             .with_for_update(read=True)
         )
@@ -200,7 +201,7 @@ class Directory(UserDirectory):
                     )
                 )
             )
-        return set((await uow.session.execute(statement)).scalars())
+        return {row.id: row.is_active for row in (await uow.session.execute(statement)).all()}
 
     async def institutions_of(self, uow: UnitOfWork, user_id: UUID) -> list[UUID]:
         """By grants that live and have not expired."""

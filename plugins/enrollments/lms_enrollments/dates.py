@@ -1,0 +1,83 @@
+"""When somebody takes part: from the first day of an enrollment's own to the last, where its institution is."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from lms_courses.contracts import CourseCatalog
+from lms_institutions.contracts import timezone_at
+from sqlalchemy import Date, DateTime, Uuid, and_, case, cast, column, func, or_, select, table, update
+from sqlmodel import col
+
+from lms_core.sdk import NotFound, UnitOfWork, alive, among
+from lms_enrollments import history, seats
+from lms_enrollments.contracts import ENROLLMENT, EnrollmentEnded
+from lms_enrollments.models import Enrollment
+
+ENDED_IN_ONE_RUN = 2_000
+STANDS = col(Enrollment.state).in_(seats.STANDING_STATES)
+COURSES = table("courses_course", column("id", Uuid()), column("institution_id", Uuid()))
+# Only rows with a day of their own pay for the walk up the institutions.
+TIMEZONE: Any = (
+    select(timezone_at(COURSES.c.institution_id))
+    .where(COURSES.c.id == col(Enrollment.course_id))
+    .correlate(Enrollment)
+    .scalar_subquery()
+)
+TODAY = cast(func.timezone(TIMEZONE, func.now()), Date)
+NOT_OVER = or_(col(Enrollment.ends_on).is_(None), col(Enrollment.ends_on) >= TODAY)
+IS_ON = and_(or_(col(Enrollment.starts_on).is_(None), col(Enrollment.starts_on) <= TODAY), NOT_OVER)
+"""A condition: today is not before the first day, nor after the last."""
+
+LAST_MOMENT = case(
+    (col(Enrollment.ends_on).is_not(None), func.timezone(TIMEZONE, cast(col(Enrollment.ends_on) + 1, DateTime())))
+)
+"""The end of the last day, as an instant; NULL where there is none."""
+
+
+async def end_what_is_over(uow: UnitOfWork) -> None:
+    """The schedule: whose last day has passed completes, and leaves the seat to those who wait."""
+    # It is over somewhere on earth at the earliest; exact is what the institution's timezone says.
+    earliest = cast(func.timezone("Etc/GMT-14", func.now()), Date)
+    over = (
+        select(col(Enrollment.course_id), col(Enrollment.id))
+        .where(
+            ~col(Enrollment.is_deleted),
+            col(Enrollment.ends_on) < earliest,
+            STANDS,
+            ~NOT_OVER,
+            alive(Enrollment),
+        )
+        .order_by(col(Enrollment.ends_on))
+        .limit(ENDED_IN_ONE_RUN)
+    )
+    by_course: dict[UUID, list[UUID]] = {}
+    for course_id, id in (await uow.session.execute(over)).all():
+        by_course.setdefault(course_id, []).append(id)
+    for course_id in sorted(by_course):
+        await end_in_course(uow, course_id, by_course[course_id])
+
+
+async def end_in_course(uow: UnitOfWork, course_id: UUID, ids: Sequence[UUID]) -> None:
+    """Under the course's lock, where nobody else changes what takes part in it."""
+    try:
+        course = await uow.use(CourseCatalog).lock(uow, course_id)
+    except NotFound:
+        return
+    still = among(col(Enrollment.id), ids), ~col(Enrollment.is_deleted), STANDS, ~NOT_OVER
+    ending = select(*(col(getattr(Enrollment, name)) for name in ("id", "user_id", "role", "state"))).where(*still)
+    rows = (await uow.session.execute(ending)).all()
+    over = [row.id for row in rows]
+    after = case((col(Enrollment.state) == "active", "completed"), else_="dropped")
+    await uow.session.execute(
+        update(Enrollment)
+        .where(among(col(Enrollment.id), over))
+        .values(state=after, waiting_number=None, version=Enrollment.version + 1, updated_at=func.now())
+    )
+    await history.note(uow, over, "ended")
+    for id, user_id, role, before in rows:
+        state = "completed" if before == "active" else "dropped"
+        uow.record("changed", ENROLLMENT, id, {"state": {"before": before, "after": state}})
+        uow.emit(EnrollmentEnded(enrollment_id=id, course_id=course_id, user_id=user_id, role=role, state=state))
+    seats.announce(uow, [row.user_id for row in rows])
+    await seats.promote(uow, course)

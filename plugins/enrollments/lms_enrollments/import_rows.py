@@ -1,0 +1,185 @@
+"""What one row of a file with enrollments is to become, and whether there is room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from lms_courses.contracts import CodedCourse, CourseSummary
+from lms_users.contracts import Person
+
+from lms_core.sdk import CellError, Planned, Row, UnitOfWork
+from lms_enrollments import places, seats
+from lms_enrollments.models import Enrollment
+from lms_enrollments.parts import Part
+
+ROLES = ("student", "teacher", "assistant", "observer")
+STANDING = ("active", "waitlisted")
+ENDED = ("completed", "dropped")
+
+
+def plan_row(
+    row: Row,
+    coded: Sequence[CodedCourse],
+    people: dict[str, Person],
+    members: Collection[UUID],
+    sections: dict[tuple[UUID, str], UUID],
+    known: dict[tuple[UUID, UUID, str], list[Enrollment]],
+    may_appoint: bool,
+) -> Planned:
+    """What is to become of one person's part in one course."""
+    errors: list[CellError] = []
+    cells = row.cells
+    role, state = cells.get("role") or seats.STUDENT, cells.get("state") or "active"
+    if role not in ROLES:
+        errors.append(CellError("role", "unknown_role", f"Write one of {', '.join(ROLES)}."))
+    if role == "teacher" and not may_appoint:
+        errors.append(CellError("role", "forbidden", "Teachers are appointed by those who run the institution."))
+    if state not in ("active", *ENDED):
+        errors.append(CellError("state", "unknown_state", "Write active, completed or dropped."))
+    term = cells.get("term")
+    fitting = [one for one in coded if one.code == cells["course_code"] and (not term or one.term == term)]
+    if len(fitting) != 1:
+        many = CellError("term", "ambiguous_course", "Several terms have a course with this code; say which.")
+        none = CellError("course_code", "course_not_found", "The institution has no such course in this term.")
+        errors.append(many if fitting else none)
+    person = people.get(cells["email"])
+    if person is None or person.id not in members:
+        errors.append(CellError("email", "user_not_found", "Nobody of the institution has this address."))
+    days = days_of(cells, errors)
+    if errors or person is None:
+        return Planned("error", errors=errors)
+    course = fitting[0].course
+    section_id = sections.get((course.id, cells["section"])) if cells.get("section") else None
+    if cells.get("section") and section_id is None:
+        return Planned("error", errors=[CellError("section", "section_not_found", "The course has no such section.")])
+    there = known.get((course.id, person.id, role), [])
+    if any(one.state == "requested" for one in there):
+        return Planned("error", errors=[CellError("email", "requested", "They ask to join; decide that first.")])
+    standing = next((one for one in there if one.state in STANDING), None)
+    if standing is None:
+        return plan_without_standing(course, person, role, state, section_id, days, there)
+    plan = Planned("unchanged", standing.id, memo={"role": role})
+    errors += wrong_order(days["starts_on"] or standing.starts_on, days["ends_on"] or standing.ends_on)
+    if errors:
+        return Planned("error", errors=errors)
+    for name, day in days.items():
+        if day is not None and day != getattr(standing, name):
+            plan.changes[name] = {"before": text(getattr(standing, name)), "after": text(day)}
+            plan.action = "update"
+    if section_id is not None and section_id != standing.section_id:
+        plan.changes["section_id"] = {"before": text(standing.section_id), "after": text(section_id)}
+        plan.action = "update"
+    if state in ENDED:
+        if standing.state == "waitlisted" and state == "completed":
+            return Planned("error", errors=[CellError("state", "invalid_transition", "Who waits cannot complete.")])
+        plan.changes["state"] = {"before": standing.state, "after": state}
+        plan.action = "disable"
+    return plan
+
+
+def plan_without_standing(
+    course: CourseSummary,
+    person: Person,
+    role: str,
+    state: str,
+    section_id: UUID | None,
+    days: dict[str, date | None],
+    there: Sequence[Enrollment],
+) -> Planned:
+    """Somebody who does not take part now: they come, or it is as the file says already."""
+    if state in ENDED:
+        ended = next((one for one in there if one.state == state), None)
+        if ended is not None:
+            return Planned("unchanged", ended.id)
+        return Planned(
+            "error", errors=[CellError("state", "not_enrolled", f"They do not take part, so nothing is {state}.")]
+        )
+    if course.state == "archived":
+        return Planned("error", errors=[CellError("course_code", "course_not_open", "This course is archived.")])
+    if not person.is_active:
+        return Planned("error", errors=[CellError("email", "user_disabled", "This user is disabled.")])
+    memo = {
+        "course_id": str(course.id), "user_id": str(person.id), "role": role, "section_id": text(section_id),
+        **{name: text(day) for name, day in days.items()},
+    }  # fmt: skip
+    changes: dict[str, dict[str, Any]] = {"state": {"before": None, "after": "active"}}
+    return Planned("create", changes=changes, memo=memo)
+
+
+def days_of(cells: dict[str, str], errors: list[CellError]) -> dict[str, date | None]:
+    """The first and the last day that a row says, None for an empty cell; what is wrong with them goes to `errors`."""
+    days: dict[str, date | None] = {"starts_on": None, "ends_on": None}
+    for name in days:
+        if cells.get(name):
+            try:
+                days[name] = date.fromisoformat(cells[name])
+            except ValueError:
+                errors.append(CellError(name, "invalid_day", "Write a day such as 2026-09-01."))
+    errors += wrong_order(days["starts_on"], days["ends_on"])
+    return days
+
+
+def wrong_order(starts_on: date | None, ends_on: date | None) -> list[CellError]:
+    """At most one error."""
+    if starts_on is None or ends_on is None or starts_on <= ends_on:
+        return []
+    return [CellError("ends_on", "ends_before_start", f"It would end on {ends_on}, before it starts on {starts_on}.")]
+
+
+def text(value: UUID | date | None) -> str | None:
+    """An id or a day as JSON has it."""
+    return None if value is None else str(value)
+
+
+def day(written: str | None) -> date | None:
+    """The same back."""
+    return None if written is None else date.fromisoformat(written)
+
+
+def part_of(memo: dict[str, Any]) -> Part:
+    """As what somebody comes."""
+    section = memo["section_id"]
+    section_id = None if section is None else UUID(section)
+    return Part(memo["role"], section_id, day(memo["starts_on"]), day(memo["ends_on"]), "import")
+
+
+@dataclass
+class Room:
+    """How many students may still come to each course, to a seat or to wait, and to each section."""
+
+    courses: dict[str, float]
+    sections: dict[str, float]
+
+    @classmethod
+    async def of(cls, uow: UnitOfWork, courses: Sequence[CourseSummary], section_ids: Collection[UUID]) -> Room:
+        """As it is now."""
+        return cls(
+            {
+                str(course.id): float("inf")
+                if course.capacity is None or course.waitlist
+                else await seats.free_seats(uow, course, seats.STUDENT, course.capacity)
+                for course in courses
+            },
+            {str(id): free for id, free in (await places.free_in(uow, section_ids)).items()},
+        )
+
+    def refuse_excess(self, plan: Planned) -> Planned:
+        """The plan, or an error where the rows before it took the last place; who moves out of a section frees none."""
+        if plan.action not in ("create", "update") or plan.memo["role"] != seats.STUDENT:
+            return plan
+        creates = plan.action == "create"
+        section_id = plan.memo["section_id"] if creates else plan.changes.get("section_id", {}).get("after")
+        if creates and self.courses[plan.memo["course_id"]] < 1:
+            detail = "Every seat of this course is taken, and it has no waitlist."
+            return Planned("error", errors=[CellError("course_code", "course_full", detail)])
+        if section_id is not None and self.sections[section_id] < 1:
+            return Planned("error", errors=[CellError("section", "section_full", "Every place in it is taken.")])
+        if creates:
+            self.courses[plan.memo["course_id"]] -= 1
+        if section_id is not None:
+            self.sections[section_id] -= 1
+        return plan
