@@ -91,6 +91,25 @@ async def enrollment(lms: Lms, school: School) -> Sample:
     )
 
 
+async def group(lms: Lms, school: School) -> Sample:
+    made = await school.teacher.create("/groups", {"course_id": school.course["id"], "name": uuid4().hex})
+    return Sample("groups.group", f"/groups/{made['id']}", "/groups", {"description": "Renamed"}, school.teacher)
+
+
+async def membership(lms: Lms, school: School) -> Sample:
+    found = await group(lms, school)
+    path = f"{found.path}/members"
+    made = await school.teacher.create(path, {"user_id": str(school.student.id)})
+    return Sample("groups.membership", f"{path}/{made['id']}", path, {}, school.teacher)
+
+
+async def course_role(lms: Lms, school: School) -> Sample:
+    found = await group(lms, school)
+    path = f"{found.path}/roles"
+    made = await school.teacher.create(path, {"course_id": school.course["id"], "role": "assistant"})
+    return Sample("groups.course_role", f"{path}/{made['id']}", path, {}, school.teacher)
+
+
 async def material(lms: Lms, school: School) -> Sample:
     body = {"course_id": school.course["id"], "kind": "page", "title": "Cells", "body": "Words", "published": True}
     made = await school.teacher.create("/materials", body)
@@ -135,6 +154,9 @@ SAMPLES: dict[str, Callable[[Lms, School], Awaitable[Sample]]] = {
     "courses.course": course,
     "courses.section": section,
     "enrollments.enrollment": enrollment,
+    "groups.group": group,
+    "groups.membership": membership,
+    "groups.course_role": course_role,
     "files.file": file,
     "materials.material": material,
 }

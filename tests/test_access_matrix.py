@@ -85,6 +85,21 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "enrollments_update": ("enrollment", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
     "enrollments_delete": ("enrollment", "403 202 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
     "enrollments_restore": ("enrollment", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    "groups_list": ("group", "yes yes yes yes", "no no yes yes", "no no no yes", "no no no no"),
+    "groups_get": ("group", "200 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "groups_create": ("course", "403 201 201 201", "403 403 201 201", "403 404 404 201", "403 404 404 404"),
+    "groups_update": ("group", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "groups_delete": ("group", "403 202 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
+    "groups_restore": ("group", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    "groups_list_members": ("membership", "no yes yes yes", "404 404 yes yes", f"{SUPER} yes", "no no no no"),
+    "groups_add_member": ("joined", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "groups_add_members": ("joined", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "groups_remove_member": ("membership", "403 202 202 202", "404 404 202 202", f"{SUPER} 202", "403 404 404 404"),
+    "groups_restore_member": ("membership", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    "groups_list_roles": ("course_role", "no yes yes yes", "404 404 yes yes", f"{SUPER} yes", "no no no no"),
+    "groups_give_role": ("group", "403 201 201 201", "404 404 201 201", f"{SUPER} 201", GONE),
+    "groups_take_role": ("course_role", "403 202 202 202", "404 404 202 202", f"{SUPER} 202", "403 404 404 404"),
+    "groups_restore_role": ("course_role", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
     # Files that a super admin put into the course, which shares them; only the requester completes or cancels them.
     "files_list": ("file", "yes yes yes yes", "no no yes yes", "no no no yes", "no no no no"),
     "files_get": ("file", "200 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
@@ -272,7 +287,21 @@ async def make(world: World, kind: str, place: str) -> dict[str, str]:
             body = {"course_id": course_id, "user_id": await make_user(world, place), "role": "student"}
             made = await admin.create("/enrollments", body)
         return {"id": made["id"], "enrollment_id": made["id"], "course_id": made["course_id"]}
+    if kind in ("membership", "joined", "course_role"):
+        group_id = (await admin.create("/groups", {"course_id": course_id, "name": uuid4().hex}))["id"]
+        ids = {"id": group_id, "group_id": group_id, "course_id": course_id}
+        if kind == "course_role":
+            body = {"course_id": course_id, "role": "assistant"}
+            id = (await admin.create(f"/groups/{group_id}/roles", body))["id"]
+            return {**ids, "id": id, "course_role_id": id}
+        user_id = await make_user(world, place)
+        await admin.create("/enrollments", {"course_id": course_id, "user_id": user_id, "role": "student"})
+        id = (await admin.create(f"/groups/{group_id}/members", {"user_id": user_id}))["id"]
+        if kind == "joined":
+            return {**ids, "user_id": user_id}
+        return {**ids, "id": id, "membership_id": id}
     path, body = {
+        "group": ("/groups", {"course_id": course_id, "name": uuid4().hex}),
         "section": (f"/courses/{course_id}/sections", {"name": uuid4().hex}),
         "file": ("/files", request_of_file(course_id)),
         "material": ("/materials", page_of(course_id)),
@@ -328,7 +357,15 @@ def body_of(operation: str, ids: dict[str, str]) -> dict[str, Any] | None:
             return {"institution_id": ids["institution_id"], "code": unique, "title": "New"}
         case "courses_update" | "materials_update":
             return {"title": unique}
-        case "courses_create_section" | "courses_update_section":
+        case "groups_create":
+            return {"course_id": ids["course_id"], "name": unique}
+        case "groups_add_member":
+            return {"user_id": ids["user_id"]}
+        case "groups_add_members":
+            return {"user_ids": [ids["user_id"]]}
+        case "groups_give_role":
+            return {"course_id": ids["course_id"], "role": "assistant"}
+        case "courses_create_section" | "courses_update_section" | "groups_update":
             return {"name": unique}
         case "enrollments_create":
             return {"course_id": ids["course_id"], "user_id": ids["user_id"], "role": "student"}
@@ -363,7 +400,7 @@ def filters_of(operation: str, ids: dict[str, str]) -> dict[str, str]:
 
 
 NAMED_BY = {"core_list_import_rows": "object_id"}
-COURSE_LISTS = ("enrollments_list", "files_list", "materials_list")
+COURSE_LISTS = ("enrollments_list", "groups_list", "files_list", "materials_list")
 
 
 async def operations(lms: Lms) -> dict[str, tuple[str, str]]:
@@ -505,6 +542,10 @@ PATHS = {
     "enrollment": "/enrollments/{id}",
     "file": "/files/{id}",
     "material": "/materials/{id}",
+    "group": "/groups/{id}",
+    "joined": "/groups/{id}",
+    "membership": "/groups/{group_id}/members/{id}",
+    "course_role": "/groups/{group_id}/roles/{id}",
     "place": "/institutions/{id}",
     "term": "/courses/terms/{id}",
     "provider": "/sso/providers/{id}",

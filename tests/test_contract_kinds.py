@@ -13,7 +13,7 @@ from lms_core.testing import Lms, School
 pytestmark = pytest.mark.anyio
 kinds = pytest.mark.parametrize("kind", SAMPLES)
 # What links two things is made and deleted, not changed, and read in a list.
-LINKS = ("users.grant", "users.guardianship", "sso.domain")
+LINKS = ("users.grant", "users.guardianship", "sso.domain", "groups.membership", "groups.course_role")
 patched = pytest.mark.parametrize("kind", [kind for kind in SAMPLES if kind not in LINKS])
 
 

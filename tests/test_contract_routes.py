@@ -113,7 +113,9 @@ async def test_lists_are_pages(lms: Lms, school: School) -> None:
     job = {"id": str(uuid4()), "scope_id": school.institution["id"], "actor_id": admin.id, "object_id": str(uuid4())}
     await lms.sql(IMPORT, **job)
     enrolled = (await admin.items("/enrollments", user_id=str(school.student.id)))[0]["id"]
+    group = await school.teacher.create("/groups", {"course_id": school.course["id"], "name": "Red team"})
     known = {
+        "group_id": group["id"],
         "user_id": school.student.id,
         "course_id": school.course["id"],
         "material_id": uuid4(),

@@ -38,7 +38,7 @@ async def test_live_children_are_found_by_their_index(lms: Lms) -> None:
 
 async def test_the_statements_that_clients_cause_say_it_so(lms: Lms, school: School) -> None:
     """`IS FALSE` is the same to people, but not to the planner."""
-    for path in ("/courses", "/enrollments", "/materials", "/files", "/users", "/institutions"):
+    for path in ("/courses", "/enrollments", "/groups", "/materials", "/files", "/users", "/institutions"):
         assert (await school.principal.get(path)).status_code == 200
     rules = lms.context.platform.rules
     assert rules.held_read is not None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, table
+from lms_institutions.contracts import timezone_at
+from sqlalchemy import Boolean, ColumnElement, Integer, Text, Uuid, exists, select, table
 from sqlalchemy import column as sql_column
 
 from lms_core.sdk import Event, UnitOfWork
@@ -17,10 +18,39 @@ TERM = "courses.term"
 """The kinds, for cascades and role sources."""
 
 
+COURSES = table(
+    "courses_course",
+    sql_column("id", Uuid()),
+    sql_column("institution_id", Uuid()),
+    sql_column("state", Text()),
+    sql_column("capacity", Integer()),
+    sql_column("is_deleted", Boolean()),
+)
+SECTIONS = table(
+    "courses_section",
+    sql_column("id", Uuid()),
+    sql_column("course_id", Uuid()),
+    sql_column("capacity", Integer()),
+    sql_column("is_deleted", Boolean()),
+)
+"""For statements of other plugins."""
+
+
 def in_published_course(column: Any) -> ColumnElement[bool]:
     """A condition for read rules: the course that `column` names is published."""
-    course = table("courses_course", sql_column("id"), sql_column("state"))
+    course = COURSES.alias()
     return exists().where(course.c.id == column, course.c.state == "published")
+
+
+def timezone_in_course(column: Any) -> ColumnElement[str]:
+    """The timezone at the institution of the course that `column` names, for statements that ask what day it is there."""
+    found: ColumnElement[str] = (
+        select(timezone_at(COURSES.c.institution_id))
+        .where(COURSES.c.id == column)
+        .correlate(column.table)
+        .scalar_subquery()
+    )
+    return found
 
 
 @dataclass(frozen=True)

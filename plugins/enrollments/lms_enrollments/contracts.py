@@ -1,12 +1,43 @@
 """What other plugins may ask of enrollments, and what enrollments tells them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
+from typing import Any
 from uuid import UUID
+
+from lms_courses.contracts import timezone_in_course
+from sqlalchemy import Boolean, ColumnElement, Date, Text, Uuid, cast, column, exists, func, or_, table
 
 from lms_core.sdk import Event, UnitOfWork
 
 ENROLLMENT = "enrollments.enrollment"
 """The kind, for cascades."""
+
+ENROLLMENTS = table(
+    "enrollments_enrollment",
+    column("course_id", Uuid()),
+    column("user_id", Uuid()),
+    column("section_id", Uuid()),
+    column("state", Text()),
+    column("starts_on", Date()),
+    column("ends_on", Date()),
+    column("is_deleted", Boolean()),
+)
+
+
+def takes_part(course_id: Any, user_id: Any, section_id: Any = None) -> ColumnElement[bool]:
+    """A condition: the user takes part in the course today, in whatever role; with a section, in that one."""
+    enrollment = ENROLLMENTS.alias()
+    today = cast(func.timezone(timezone_in_course(enrollment.c.course_id), func.now()), Date)
+    found = exists().where(
+        enrollment.c.course_id == course_id,
+        enrollment.c.user_id == user_id,
+        enrollment.c.state == "active",
+        ~enrollment.c.is_deleted,
+        or_(enrollment.c.starts_on.is_(None), enrollment.c.starts_on <= today),
+        or_(enrollment.c.ends_on.is_(None), enrollment.c.ends_on >= today),
+    )
+    return found if section_id is None else found.where(enrollment.c.section_id == section_id)
 
 
 class Roster(ABC):
@@ -15,6 +46,10 @@ class Roster(ABC):
     @abstractmethod
     async def is_active(self, uow: UnitOfWork, course_id: UUID, user_id: UUID, role: str) -> bool:
         """Whether a user takes part in a course in a role now."""
+
+    @abstractmethod
+    async def enrolled_among(self, uow: UnitOfWork, course_id: UUID, user_ids: Collection[UUID]) -> set[UUID]:
+        """Those of the users who are enrolled in a course, in whatever role, and neither wait nor have ended."""
 
 
 class EnrollmentActivated(Event, name="enrollments.enrollment_activated.v1"):

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from lms_courses.contracts import CourseCatalog
-from lms_institutions.contracts import timezone_at
-from sqlalchemy import Date, DateTime, Uuid, and_, case, cast, column, func, or_, select, table, update
+from lms_courses.contracts import CourseCatalog, timezone_in_course
+from sqlalchemy import Date, DateTime, and_, case, cast, func, or_, select, update
 from sqlmodel import col
 
 from lms_core.sdk import NotFound, UnitOfWork, alive, among
@@ -16,14 +15,8 @@ from lms_enrollments.models import Enrollment
 
 ENDED_IN_ONE_RUN = 2_000
 STANDS = col(Enrollment.state).in_(seats.STANDING_STATES)
-COURSES = table("courses_course", column("id", Uuid()), column("institution_id", Uuid()))
 # Only rows with a day of their own pay for the walk up the institutions.
-TIMEZONE: Any = (
-    select(timezone_at(COURSES.c.institution_id))
-    .where(COURSES.c.id == col(Enrollment.course_id))
-    .correlate(Enrollment)
-    .scalar_subquery()
-)
+TIMEZONE: Any = timezone_in_course(col(Enrollment.course_id))
 TODAY = cast(func.timezone(TIMEZONE, func.now()), Date)
 NOT_OVER = or_(col(Enrollment.ends_on).is_(None), col(Enrollment.ends_on) >= TODAY)
 IS_ON = and_(or_(col(Enrollment.starts_on).is_(None), col(Enrollment.starts_on) <= TODAY), NOT_OVER)

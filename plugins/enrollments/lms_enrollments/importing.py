@@ -6,10 +6,10 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 from uuid import UUID
 
-from lms_courses.contracts import CourseCatalog, CourseSummary
+from lms_courses.contracts import COURSES, CourseCatalog, CourseSummary
 from lms_institutions.contracts import INSTITUTION
 from lms_users.contracts import UserDirectory
-from sqlalchemy import column, func, table
+from sqlalchemy import func
 from sqlmodel import col, select
 
 from lms_core.sdk import (
@@ -31,8 +31,6 @@ from lms_enrollments.import_rows import STANDING, Room, day, part_of, plan_row, 
 from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import Part
 from lms_enrollments.steps import move
-
-COURSES = table("courses_course", column("id"), column("institution_id"))
 
 
 class EnrollmentImporter(Importer):

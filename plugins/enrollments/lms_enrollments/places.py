@@ -6,7 +6,8 @@ Who changes them holds the course's lock.
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import Boolean, Integer, Select, Uuid, column, func, select, table, update
+from lms_courses.contracts import COURSES, SECTIONS
+from sqlalchemy import Select, func, select, update
 from sqlmodel import col
 
 from lms_core.sdk import UnitOfWork, among
@@ -14,8 +15,6 @@ from lms_enrollments import history
 from lms_enrollments.contracts import ENROLLMENT
 from lms_enrollments.models import Enrollment
 
-SECTIONS = table("courses_section", column("id", Uuid()), column("course_id", Uuid()), column("capacity", Integer()))
-COURSES = table("courses_course", column("id", Uuid()), column("is_deleted", Boolean()))
 # Who asks or waits has a place already, so that moving up never breaks a section.
 HAS_PLACE = (
     ~col(Enrollment.is_deleted)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from lms_courses.contracts import COURSE, CourseCatalog, CourseParticipation, CourseSummary
+from lms_courses.contracts import COURSE, COURSES, SECTIONS, CourseCatalog, CourseParticipation, CourseSummary
 from lms_institutions.contracts import INSTITUTION
 from sqlalchemy import and_, column, func, insert, or_, select, table, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by
@@ -25,7 +25,6 @@ ANNOUNCED_ONE_BY_ONE = 100
 RECORDED = ("course_id", "user_id", "role", "state", "section_id", "starts_on", "ends_on")
 """What the audit trail keeps of an enrollment that came to be by a statement of this module."""
 USERS = table("users_user", column("id"), column("full_name"), column("is_deleted"))
-COURSES = table("courses_course", column("id"), column("capacity"), column("is_deleted"))
 _active = func.count().filter(col(Enrollment.state) == "active")
 _waiting = func.count().filter(col(Enrollment.state) == "waitlisted")
 UNBALANCED = (
@@ -312,7 +311,7 @@ async def balance_restored(uow: UnitOfWork, event: Restored) -> None:
         return
     unbalanced = [UNBALANCED, places.UNBALANCED]
     if event.kind == COURSE:
-        in_sections = places.UNBALANCED.where(places.SECTIONS.c.course_id == event.id)
+        in_sections = places.UNBALANCED.where(SECTIONS.c.course_id == event.id)
         unbalanced = [UNBALANCED.where(COURSES.c.id == event.id), in_sections]
     course_ids = {id for one in unbalanced for id in (await uow.session.execute(one)).scalars()}
     for course_id in sorted(course_ids):

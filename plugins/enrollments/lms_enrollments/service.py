@@ -1,12 +1,13 @@
 """The rules for enrollments."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from fastapi import Response
-from lms_courses.contracts import COURSE, SECTION, CourseCatalog, CourseSummary
+from lms_courses.contracts import COURSE, SECTION, SECTIONS, CourseCatalog, CourseSummary
 from lms_institutions.contracts import INSTITUTION
 from lms_users.contracts import USER, UserDirectory
 from sqlalchemy import bindparam, case, exists, func, null
@@ -24,6 +25,7 @@ from lms_core.sdk import (
     StateConflict,
     UnitOfWork,
     alive,
+    among,
     answer_import,
     delete,
     new_import,
@@ -61,10 +63,7 @@ POSITION = case(
 
 def columns() -> dict[str, Any]:
     """What an answer has beyond the row: the place in the line, and the section only while it lives."""
-    from sqlalchemy import column, table
-
-    section = table("courses_section", column("id"), column("is_deleted"))
-    lives = exists().where(section.c.id == col(Enrollment.section_id), ~section.c.is_deleted)
+    lives = exists().where(SECTIONS.c.id == col(Enrollment.section_id), ~SECTIONS.c.is_deleted)
     return {"position": POSITION, "section_id": case((lives, col(Enrollment.section_id)), else_=null())}
 
 
@@ -224,3 +223,13 @@ class ActiveRoster(Roster):
             alive(Enrollment),
         )
         return (await uow.session.execute(statement.limit(1))).first() is not None
+
+    async def enrolled_among(self, uow: UnitOfWork, course_id: UUID, user_ids: Collection[UUID]) -> set[UUID]:
+        """In one statement."""
+        statement = select(Enrollment.user_id).where(
+            Enrollment.course_id == course_id,
+            among(col(Enrollment.user_id), user_ids),
+            Enrollment.state == "active",
+            alive(Enrollment),
+        )
+        return set((await uow.session.execute(statement)).scalars())

@@ -51,12 +51,18 @@ class UserDirectory(ABC):
         """Whether the user lives and is active; one statement on the read pool."""
 
     @abstractmethod
-    async def members_among(self, uow: UnitOfWork, user_ids: Sequence[UUID], institution_id: UUID) -> dict[UUID, bool]:
+    async def members_among(
+        self, uow: UnitOfWork, user_ids: Sequence[UUID], institution_id: UUID, *, below: bool = False
+    ) -> dict[UUID, bool]:
         """Those of the users who live and whom the actor may bring into an institution, and whether they are active.
 
-        They hold a role there or above; for a super admin, and the system, every live user counts. They stay alive
-        until the transaction ends.
+        They hold a role there or above (or `below`); for a super admin, and the system, every live user counts. They
+        stay alive until the transaction ends.
         """
+
+    @abstractmethod
+    async def living_among(self, uow: UnitOfWork, user_ids: Sequence[UUID]) -> set[UUID]:
+        """Those of the users who live, and stay alive until the transaction ends."""
 
     @abstractmethod
     async def institutions_of(self, uow: UnitOfWork, user_id: UUID) -> list[UUID]:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Response
 from lms_institutions.contracts import InstitutionTree
-from sqlalchemy import Uuid, bindparam, func
+from sqlalchemy import ColumnElement, Uuid, bindparam, func
 from sqlmodel import col, or_, select
 
 from lms_core.sdk import (
@@ -182,26 +182,25 @@ class Directory(UserDirectory):
         """Alive and active."""
         return await MAY_SIGN_IN.one(uow.database, user_id=user_id) is not None
 
-    async def members_among(self, uow: UnitOfWork, user_ids: Sequence[UUID], institution_id: UUID) -> dict[UUID, bool]:
-        """In one statement, with the users' rows held `FOR SHARE` in the order of their ids."""
-        statement = (
-            select(User.id, User.is_active)
-            .where(among(col(User.id), user_ids), ~col(User.is_deleted))
-            .order_by(col(User.id))
-            .with_for_update(read=True)
-        )
+    async def members_among(
+        self, uow: UnitOfWork, user_ids: Sequence[UUID], institution_id: UUID, *, below: bool = False
+    ) -> dict[UUID, bool]:
+        """In one statement."""
+        statement = held(user_ids)
         if not uow.access.everywhere:
-            above = uow.use(InstitutionTree).and_above(institution_id)
+            tree = uow.use(InstitutionTree)
+            at: ColumnElement[bool] = col(Grant.institution_id).in_(tree.and_above(institution_id))
+            if below:
+                at = or_(at, col(Grant.institution_id).in_(tree.and_below(institution_id)))
+            lasts = or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now())
             statement = statement.where(
-                col(User.id).in_(
-                    select(Grant.user_id).where(
-                        col(Grant.institution_id).in_(above),
-                        ~col(Grant.is_deleted),
-                        or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now()),
-                    )
-                )
+                col(User.id).in_(select(Grant.user_id).where(at, ~col(Grant.is_deleted), lasts))
             )
         return {row.id: row.is_active for row in (await uow.session.execute(statement)).all()}
+
+    async def living_among(self, uow: UnitOfWork, user_ids: Sequence[UUID]) -> set[UUID]:
+        """In one statement."""
+        return {row.id for row in (await uow.session.execute(held(user_ids))).all()}
 
     async def institutions_of(self, uow: UnitOfWork, user_id: UUID) -> list[UUID]:
         """By grants that live and have not expired."""
@@ -244,3 +243,13 @@ async def not_found_unless_known(uow: UnitOfWork, user_id: UUID) -> None:
     """404 when the caller may not know the user."""
     if not await uow.knows(User, user_id):
         raise NotFound("users.user", user_id)
+
+
+def held(user_ids: Sequence[UUID]) -> Any:
+    """Those who live, with their rows `FOR SHARE` in the order of their ids."""
+    return (
+        select(User.id, User.is_active)
+        .where(among(col(User.id), user_ids), ~col(User.is_deleted))
+        .order_by(col(User.id))
+        .with_for_update(read=True)
+    )

@@ -1,0 +1,1 @@
+"""Groups of people, across sections and courses."""

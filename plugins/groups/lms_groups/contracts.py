@@ -1,0 +1,68 @@
+"""What other plugins may ask of groups, and what groups tells them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from lms_enrollments.contracts import takes_part
+from sqlalchemy import Boolean, ColumnElement, Uuid, column, exists, or_, table
+
+from lms_core.sdk import Event, UnitOfWork
+
+GROUP = "groups.group"
+"""The kind, for cascades."""
+
+GROUPS = table("groups_group", column("id", Uuid()), column("course_id", Uuid()), column("is_deleted", Boolean()))
+MEMBERSHIPS = table(
+    "groups_membership", column("group_id", Uuid()), column("user_id", Uuid()), column("is_deleted", Boolean())
+)
+
+
+def is_in_group(group_id: Any, user_id: Any) -> ColumnElement[bool]:
+    """A condition: the group lives, and the user is in it; in a course's group only while they take part there."""
+    group, membership = GROUPS.alias(), MEMBERSHIPS.alias()
+    return exists().where(
+        group.c.id == group_id,
+        ~group.c.is_deleted,
+        membership.c.group_id == group.c.id,
+        membership.c.user_id == user_id,
+        ~membership.c.is_deleted,
+        or_(group.c.course_id.is_(None), takes_part(group.c.course_id, membership.c.user_id)),
+    )
+
+
+class GroupDirectory(ABC):
+    """Questions about groups."""
+
+    @abstractmethod
+    async def known_among(self, uow: UnitOfWork, group_ids: Collection[UUID], course_id: UUID) -> set[UUID]:
+        """Those of the groups that live, belong to the course or to an institution, and that the actor may know.
+
+        They stay alive until the transaction ends.
+        """
+
+
+class GroupCreated(Event, name="groups.group_created.v1"):
+    """A group came to be, of a course or of an institution."""
+
+    group_id: UUID
+    course_id: UUID | None
+    institution_id: UUID | None
+
+
+class MemberAdded(Event, name="groups.member_added.v1"):
+    """Somebody is in a group now. That they are no more is `core.deleted.v1` of a `groups.membership`."""
+
+    membership_id: UUID
+    group_id: UUID
+    user_id: UUID
+
+
+class RoleGranted(Event, name="groups.role_granted.v1"):
+    """Everybody in a group has a role in a course now."""
+
+    course_role_id: UUID
+    group_id: UUID
+    course_id: UUID
+    role: str

@@ -1,0 +1,271 @@
+"""Groups: who may be in them, who sees them, and what their roles give."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from people import make_people
+
+from lms_core.testing import Caller, Lms, School
+
+pytestmark = pytest.mark.anyio
+
+
+async def course_group(school: School, *members: Caller) -> dict[str, Any]:
+    group = await school.teacher.create("/groups", {"course_id": school.course["id"], "name": uuid4().hex})
+    for member in members:
+        await school.teacher.create(f"/groups/{group['id']}/members", {"user_id": str(member.id)})
+    return group
+
+
+async def school_group(school: School, *members: Caller) -> dict[str, Any]:
+    body = {"institution_id": school.institution["id"], "name": uuid4().hex}
+    group = await school.principal.create("/groups", body)
+    for member in members:
+        await school.principal.create(f"/groups/{group['id']}/members", {"user_id": str(member.id)})
+    return group
+
+
+async def grant(caller: Caller, group: dict[str, Any], course_id: str, role: str) -> dict[str, Any]:
+    return await caller.create(f"/groups/{group['id']}/roles", {"course_id": course_id, "role": role})
+
+
+async def roles_in(caller: Caller, course_id: str) -> list[str]:
+    roles = (await caller.get("/users/me")).json()["roles"]
+    return sorted(held["role"] for held in roles if held["object_id"] == course_id)
+
+
+async def rows(lms: Lms, group: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """All there is of a group, without what every change of a row changes."""
+    found = {}
+    for table, column in (("group", "id"), ("membership", "group_id"), ("course_role", "group_id")):
+        statement = f"SELECT * FROM groups_{table} WHERE {column} = :id ORDER BY id"
+        found[table] = [
+            {name: value for name, value in dict(row).items() if name not in ("version", "updated_at")}
+            for row in await lms.sql(statement, id=group["id"])
+        ]
+    return found
+
+
+async def test_in_the_group_of_a_course_is_who_is_enrolled_there(lms: Lms, school: School) -> None:
+    group = await course_group(school, school.student)
+    path = f"/groups/{group['id']}/members"
+    stranger = await lms.make_user("student", school.institution["id"])
+    refused = await school.teacher.post(path, {"user_id": str(stranger.id)})
+    assert (refused.status_code, refused.json()["code"]) == (404, "user_not_found")
+    again = await school.teacher.post(path, {"user_id": str(school.student.id)})
+    assert again.status_code == 200
+    assert (await school.teacher.get(f"/groups/{group['id']}")).json()["members"] == 1
+    assert again.json()["takes_part"] is True
+
+
+async def test_many_at_once_are_answered_one_by_one(lms: Lms, school: School) -> None:
+    users = await make_people(lms, school, 3)
+    body = {"course_id": school.course["id"], "user_ids": users[:2], "role": "student"}
+    await school.teacher.post("/enrollments/bulk", body)
+    group = await course_group(school, school.student)
+    path = f"/groups/{group['id']}/members/bulk"
+    answer = await school.teacher.post(path, {"user_ids": [*users, str(school.student.id)]})
+    assert answer.status_code == 200, answer.text
+    found = [(one["status"], one["code"]) for one in answer.json()["results"]]
+    assert found == [("created", None), ("created", None), ("error", "user_not_found"), ("exists", None)]
+    assert answer.json()["counts"] == {"created": 2, "error": 1, "exists": 1}
+    twice = await school.teacher.post(path, {"user_ids": [users[0], users[0]]})
+    assert twice.status_code == 422
+    assert (await school.teacher.post(path, {"user_ids": [str(uuid4()) for _ in range(1_001)]})).status_code == 422
+
+
+async def test_the_same_member_in_parallel_is_one_row(lms: Lms, school: School) -> None:
+    group = await course_group(school)
+    path = f"/groups/{group['id']}/members"
+    answers = await asyncio.gather(*(school.teacher.post(path, {"user_id": str(school.student.id)}) for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+async def test_students_see_the_groups_of_their_course_and_only_themselves_in_them(lms: Lms, school: School) -> None:
+    other = await lms.make_user("student", school.institution["id"])
+    await lms.enroll(school.course["id"], other)
+    group = await course_group(school, school.student, other)
+    without = await course_group(school)
+    names = [one["id"] for one in await school.student.items("/groups", course_id=school.course["id"])]
+    assert {group["id"], without["id"]} <= set(names)
+    mine = await school.student.items("/groups", mine="true")
+    assert [one["id"] for one in mine if one["course_id"] == school.course["id"]].count(group["id"]) == 1
+    assert without["id"] not in [one["id"] for one in mine]
+    members = await school.student.items(f"/groups/{group['id']}/members")
+    assert [one["user_id"] for one in members] == [str(school.student.id)]
+    await school.teacher.send("PATCH", f"/courses/{school.course['id']}", json={"state": "draft"})
+    assert (await school.student.get(f"/groups/{group['id']}")).status_code == 404
+    assert (await school.teacher.get(f"/groups/{group['id']}")).status_code == 200
+
+
+async def test_a_guardian_sees_their_student_in_a_group(lms: Lms, school: School) -> None:
+    guardian = await lms.make_user()
+    await (await lms.admin()).create(f"/users/{school.student.id}/guardians", {"guardian_id": str(guardian.id)})
+    group = await course_group(school, school.student)
+    members = await guardian.items(f"/groups/{group['id']}/members")
+    assert [one["user_id"] for one in members] == [str(school.student.id)]
+
+
+async def test_the_groups_of_an_institution(lms: Lms, school: School) -> None:
+    below = await lms.make_institution(school.institution["id"])
+    member = await lms.make_user("student", below["id"])
+    elsewhere = await lms.make_school()
+    group = await school_group(school, school.student, member)
+    path = f"/groups/{group['id']}"
+    for user in (elsewhere.student.id, uuid4()):
+        refused = await school.principal.post(f"{path}/members", {"user_id": str(user)})
+        assert (refused.status_code, refused.json()["code"]) == (404, "user_not_found")
+    # Teachers can name it (as an audience); who is in it is for those who run the institution.
+    assert (await school.teacher.get(path)).status_code == 200
+    assert await school.teacher.items(f"{path}/members") == []
+    edited = await school.teacher.send("PATCH", path, json={"name": "Mine"})
+    assert edited.status_code == 403
+    own = await school.teacher.post("/groups", {"institution_id": school.institution["id"], "name": "Mine"})
+    assert own.status_code == 403
+    outsider = await lms.make_user("student", school.institution["id"])
+    assert (await outsider.get(path)).status_code == 404
+    assert (await member.get(path)).status_code == 200
+    assert (await elsewhere.principal.get(path)).status_code == 404
+    foreign = {"institution_id": elsewhere.institution["id"], "name": "Theirs"}
+    answer = await school.principal.post("/groups", foreign)
+    assert (answer.status_code, answer.json()["code"]) == (404, "institution_not_found")
+
+
+async def test_a_role_of_a_group_is_everybodys_in_it_and_ends_with_it_at_once(lms: Lms, school: School) -> None:
+    member = await lms.make_user("teacher", school.institution["id"])
+    course_id = school.course["id"]
+    group = await school_group(school, member)
+    assert (await member.items("/enrollments", course_id=course_id)) == []
+    given = await grant(school.principal, group, course_id, "assistant")
+    assert await roles_in(member, course_id) == ["assistant"]
+    assert len(await member.items("/enrollments", course_id=course_id)) == 2
+    path = f"/groups/{group['id']}"
+    later = await lms.make_user("teacher", school.institution["id"])
+    membership = await school.principal.create(f"{path}/members", {"user_id": str(later.id)})
+    assert await roles_in(later, course_id) == ["assistant"]
+
+    one, all_of_it = f"{path}/members/{membership['id']}", f"{path}/roles/{given['id']}"
+    for thing, who in ((one, later), (all_of_it, member), (path, member)):
+        assert (await school.principal.delete(thing)).status_code == 202
+        assert await roles_in(who, course_id) == [], thing
+        await lms.work_off()
+        assert (await school.principal.post(f"{thing}/restore")).status_code == 202
+        await lms.work_off()
+        assert await roles_in(who, course_id) == ["assistant"], thing
+
+
+async def test_nobody_gets_through_a_group_what_one_could_not_give(lms: Lms, school: School) -> None:
+    course_id = school.course["id"]
+    group = await course_group(school, school.student)
+    path = f"/groups/{group['id']}"
+    refused = await school.teacher.post(f"{path}/roles", {"course_id": course_id, "role": "teacher"})
+    assert refused.status_code == 403
+    given = await grant(school.principal, group, course_id, "teacher")
+    other = await lms.make_user("student", school.institution["id"])
+    await lms.enroll(course_id, other)
+    tried = [
+        await school.teacher.post(f"{path}/members", {"user_id": str(other.id)}),
+        await school.teacher.post(f"{path}/members/bulk", {"user_ids": [str(other.id)]}),
+        await school.teacher.delete(f"{path}/roles/{given['id']}"),
+        await school.teacher.delete(path),
+    ]
+    assert [answer.status_code for answer in tried] == [403] * 4
+    # Nor by bringing back what somebody above took away.
+    [membership] = await school.principal.items(f"{path}/members")
+    taken = f"{path}/members/{membership['id']}"
+    assert (await school.teacher.delete(taken)).status_code == 403
+    for thing in (taken, path):
+        assert (await school.principal.delete(thing)).status_code == 202
+        await lms.work_off()
+        refused = await school.teacher.post(f"{thing}/restore")
+        assert (refused.status_code, refused.json()["code"]) == (409, "grant_not_allowed")
+        assert (await school.principal.post(f"{thing}/restore")).status_code == 202
+        await lms.work_off()
+    assert (await school.principal.delete(f"{path}/roles/{given['id']}")).status_code == 202
+    await lms.work_off()
+    refused = await school.teacher.post(f"{path}/roles/{given['id']}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "grant_not_allowed")
+    elsewhere = await lms.make_school()
+    foreign = {"course_id": elsewhere.course["id"], "role": "assistant"}
+    unknown = await school.principal.post(f"{path}/roles", foreign)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "course_not_found")
+
+
+async def test_in_the_group_of_a_course_only_who_takes_part_counts(lms: Lms, school: School) -> None:
+    group = await course_group(school, school.student)
+    other = await lms.make_course(school.institution["id"])
+    await grant(school.principal, group, other["id"], "observer")
+    assert await roles_in(school.student, other["id"]) == ["observer"]
+    [enrollment] = await school.student.items("/enrollments", course_id=school.course["id"])
+    await school.teacher.send("PATCH", f"/enrollments/{enrollment['id']}", json={"state": "dropped"})
+    assert await roles_in(school.student, other["id"]) == []
+    [membership] = await school.teacher.items(f"/groups/{group['id']}/members")
+    assert membership["takes_part"] is False
+    await lms.enroll(school.course["id"], school.student)
+    assert await roles_in(school.student, other["id"]) == ["observer"]
+
+
+@pytest.mark.parametrize("what", ["course", "user", "institution"])
+async def test_groups_come_back_exactly(lms: Lms, school: School, what: str) -> None:
+    group = await course_group(school, school.student)
+    shared = await school_group(school, school.student, school.teacher)
+    for one in (group, shared):
+        await grant(school.principal, one, school.course["id"], "observer")
+    gone = await lms.make_user("student", school.institution["id"])
+    await lms.enroll(school.course["id"], gone)
+    kept_out = await school.teacher.create(f"/groups/{group['id']}/members", {"user_id": str(gone.id)})
+    await school.principal.delete(f"/groups/{group['id']}/members/{kept_out['id']}")
+    await lms.work_off()
+    before = [await rows(lms, one) for one in (group, shared)]
+    path = {
+        "course": f"/courses/{school.course['id']}",
+        "user": f"/users/{school.student.id}",
+        "institution": f"/institutions/{school.institution['id']}",
+    }[what]
+    admin = await lms.admin()
+    deletion = (await admin.delete(path)).json()
+    await lms.work_off()
+    counts = (await admin.get(f"/deletions/{deletion['id']}")).json()["counts"]
+    expected = {
+        "course": {"groups.group": 1, "groups.membership": 1, "groups.course_role": 2},
+        "user": {"groups.membership": 2},
+        "institution": {"groups.group": 2, "groups.membership": 3, "groups.course_role": 2},
+    }[what]
+    assert {kind: number for kind, number in counts.items() if kind.startswith("groups.")} == expected
+    assert (await admin.post(f"{path}/restore")).status_code == 202
+    await lms.work_off()
+    assert [await rows(lms, one) for one in (group, shared)] == before
+
+
+BAD = {
+    "of nothing": {"name": "Red team"},
+    "of two things": {"name": "Red team", "course_id": str(uuid4()), "institution_id": str(uuid4())},
+    "without a name": {"course_id": str(uuid4()), "name": ""},
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+async def test_bad_groups_are_refused(school: School, case: str) -> None:
+    answer = await school.teacher.post("/groups", BAD[case])
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+
+
+async def test_students_are_not_made_through_groups(school: School) -> None:
+    group = await school_group(school)
+    body = {"course_id": school.course["id"], "role": "student"}
+    assert (await school.principal.post(f"/groups/{group['id']}/roles", body)).status_code == 422
+
+
+async def test_names_are_unique_where_the_group_is(lms: Lms, school: School) -> None:
+    group = await course_group(school)
+    body = {"course_id": school.course["id"], "name": group["name"]}
+    taken = await school.teacher.post("/groups", body)
+    assert (taken.status_code, taken.json()["code"]) == (409, "natural_key_taken")
+    other = await lms.make_course(school.institution["id"])
+    await school.principal.create("/groups", {"course_id": other["id"], "name": group["name"]})
+    await school.principal.create("/groups", {"institution_id": school.institution["id"], "name": group["name"]})
