@@ -19,6 +19,7 @@ from lms_core.types import (
     Permission,
     Reaction,
     ReadRule,
+    ReadThrough,
     RoleSource,
     Schedule,
     Service,
@@ -46,10 +47,11 @@ def lms_models() -> Sequence[type]:  # type: ignore[empty-body]
 
 
 @hookspec
-def lms_permissions() -> Sequence[Permission | ReadRule]:  # type: ignore[empty-body]
+def lms_permissions() -> Sequence[Permission | ReadRule | ReadThrough]:  # type: ignore[empty-body]
     """Permissions, named `<plugin>.<verb>`, and who reads rows of which kind.
 
-    A kind without a rule is readable for those who have `<plugin>.read` on it.
+    A kind without a rule is readable for those who have `<plugin>.read` on it. `ReadThrough` opens rows of another
+    plugin's kind.
 
     Example: `return [Permission("announcements.read", "Read announcements", roles=("student", "teacher"))]`
     """

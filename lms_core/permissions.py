@@ -42,7 +42,7 @@ from sqlmodel import col
 
 from lms_core.db import Read, Table
 from lms_core.kinds import Kind, Kinds, alive, kind_name, scope_columns
-from lms_core.types import HeldRole, Permission, ReadRule, RoleSource
+from lms_core.types import HeldRole, Permission, ReadRule, ReadThrough, RoleSource
 
 if TYPE_CHECKING:
     from lms_core.uow import Context
@@ -159,6 +159,7 @@ class Rules:
     permissions: dict[str, Permission] = field(default_factory=dict)
     sources: list[RoleSource] = field(default_factory=list)
     read_rules: dict[str, list[ReadRule]] = field(default_factory=dict)
+    reads_through: dict[str, list[ReadThrough]] = field(default_factory=dict)
     held_read: Read | None = None
     check_reads: dict[Hashable, Read] = field(default_factory=dict)
 
@@ -190,7 +191,9 @@ class Rules:
     def reading(self, model: type[Table]) -> list[ReadRule]:
         """How rows of this kind become readable."""
         name = kind_name(model)
-        return self.read_rules.get(name) or [ReadRule(model, f"{name.split('.', 1)[0]}.read")]
+        own = self.read_rules.get(name) or [ReadRule(model, f"{name.split('.', 1)[0]}.read")]
+        others = [ReadRule(model, one.permission, one.where(model)) for one in self.reads_through.get(name, [])]
+        return [*own, *others]
 
     # Filters
 

@@ -37,6 +37,7 @@ from lms_core.types import (
     PluginInfo,
     Reaction,
     ReadRule,
+    ReadThrough,
     RoleSource,
     Schedule,
     Service,
@@ -289,6 +290,14 @@ def take(platform: Platform, plugin: Plugin, hook: str, value: Any) -> None:
     elif hook == "lms_permissions" and isinstance(value, ReadRule):
         platform.rules.read_rules.setdefault(kinds.kind_name(value.model), []).append(value)
         platform.kinds.of(value.model).rules.append(value)
+    elif hook == "lms_permissions" and isinstance(value, ReadThrough):
+        require_prefix(name, "permission", value.permission, ".")
+        if value.kind not in platform.kinds.by_name:
+            raise StartRefused(
+                f"Plugin {name} declares who reads {value.kind}, which no enabled plugin has; "
+                f"add the plugin that owns it to `requires` or correct the name."
+            )
+        platform.rules.reads_through.setdefault(value.kind, []).append(value)
     elif hook == "lms_role_sources" and isinstance(value, RoleSource):
         require_prefix(name, "role source", value.name, ".")
         platform.rules.sources.append(value)

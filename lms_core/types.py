@@ -82,6 +82,19 @@ class ReadRule:
     restores: bool = False
 
 
+@dataclass(frozen=True)
+class ReadThrough:
+    """Rows of another plugin's kind become readable through something of one's own: a file through what shows it.
+
+    Who has the permission at what the row hangs under reads it, where the condition holds; `where` takes the row's
+    table, and may use `ACTOR_ID`. It opens rows, and never closes any.
+    """
+
+    kind: str
+    permission: str
+    where: Callable[[Any], ColumnElement[bool]]
+
+
 class Event(BaseModel):
     """A fact, stated in the transaction that made it true; ids and primitives only.
 

@@ -55,6 +55,10 @@ CASES = {
         "@hookimpl\ndef lms_routes(): return [router]",
         ["'id'", "thing_id"],
     ),
+    "rows of nothing read through something": (
+        "@hookimpl\ndef lms_permissions(): return [ReadThrough('no.thing', 'planted.look', lambda thing: thing.id == thing.id)]",
+        ["no.thing", "`requires`"],
+    ),
     "hook that returns nothing": ("@hookimpl\ndef lms_routes(): Router()", ["lms_routes", "returns nothing"]),
     "cascade of a table that is not declared": (
         "class Thing(Table, table=True):\n    __tablename__ = 'planted_thing'\n"

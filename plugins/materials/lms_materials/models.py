@@ -3,17 +3,20 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Column, Computed, Index
+from sqlalchemy import CheckConstraint, Column, Computed, Index, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlmodel import SQLModel
 
-from lms_core.sdk import Field, Table, new_id
+from lms_core.sdk import Field, Record, Table, new_id
 
 VECTOR = "setweight(to_tsvector('simple', title), 'A') || setweight(to_tsvector('simple', text), 'C')"
 
 
 class Material(Table, table=True):
-    """A page, a document (a file) or a link in a course, in the order of `position`."""
+    """A page, a document (a file) or a link in a course, in the order of `position`.
+
+    Where it is `restricted` it is for its audience alone.
+    """
 
     __tablename__ = "materials_material"
     __table_args__ = (
@@ -32,6 +35,28 @@ class Material(Table, table=True):
     url: str | None = Field(default=None, max_length=2_000)
     position: int = 0
     published: bool = False
+    restricted: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+
+
+class Audience(Record, table=True):
+    """A section, or a group, that a restricted material is for. It stays when that is deleted, and counts again then."""
+
+    __tablename__ = "materials_audience"
+    __table_args__ = (
+        CheckConstraint("(section_id IS NULL) <> (group_id IS NULL)", name="ck_materials_audience_one_thing"),
+        Index(
+            "uq_materials_audience",
+            "material_id",
+            "section_id",
+            "group_id",
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+        ),
+    )
+
+    material_id: UUID = Field(foreign_key="materials_material.id")
+    section_id: UUID | None = Field(default=None, foreign_key="courses_section.id", index=True)
+    group_id: UUID | None = Field(default=None, foreign_key="groups_group.id", index=True)
 
 
 class MaterialText(SQLModel, table=True):

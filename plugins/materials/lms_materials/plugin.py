@@ -2,19 +2,35 @@
 
 from typing import Any
 
-from lms_courses.contracts import COURSE, in_published_course
-from lms_files.contracts import TextExtracted
-from sqlmodel import col
+from lms_courses.contracts import COURSE
+from lms_files.contracts import FILE, TextExtracted
 
-from lms_core.sdk import Cascade, Handler, Permission, PluginInfo, Reaction, ReadRule, Restored, Router, Setup, hookimpl
+from lms_core.sdk import (
+    Cascade,
+    Handler,
+    Permission,
+    PluginInfo,
+    Reaction,
+    ReadRule,
+    ReadThrough,
+    Restored,
+    Router,
+    Setup,
+    hookimpl,
+)
 from lms_materials import service
+from lms_materials.audience import MAY_BE_READ, shown_through_material
 from lms_materials.contracts import MaterialChanged
 from lms_materials.demo import make_demo
 from lms_materials.indexing import index_changed_material, index_extracted_text
-from lms_materials.models import Material, MaterialText
+from lms_materials.models import Audience, Material, MaterialText
 from lms_materials.router import router
 
-plugin = PluginInfo("materials", "What a course holds, and the search over it", requires=("courses", "files"))
+plugin = PluginInfo(
+    "materials",
+    "What a course holds, and the search over it",
+    requires=("users", "courses", "enrollments", "groups", "files"),
+)
 
 
 @hookimpl
@@ -25,13 +41,13 @@ def lms_routes() -> list[Router]:
 
 @hookimpl
 def lms_models() -> list[type[Any]]:
-    """Materials, and what search looks at."""
-    return [Material, MaterialText]
+    """Materials, whom they are for, and what search looks at."""
+    return [Material, Audience, MaterialText]
 
 
 @hookimpl
-def lms_permissions() -> list[Permission | ReadRule]:
-    """Students read what is published in their courses; teachers make and delete, assistants edit."""
+def lms_permissions() -> list[Permission | ReadRule | ReadThrough]:
+    """Students read what is published in their courses, for them; teachers make and delete, assistants edit."""
     staff = ("teacher", "assistant", "principal")
     return [
         Permission("materials.read", "Read what is published in a course", roles=("student", "observer", *staff)),
@@ -42,9 +58,11 @@ def lms_permissions() -> list[Permission | ReadRule]:
         ReadRule(
             Material,
             "materials.read",
-            where=col(Material.published).is_(True) & in_published_course(col(Material.course_id)),
+            where=MAY_BE_READ,
         ),
         ReadRule(Material, "materials.read_drafts"),
+        # A file is shared with the whole course while a material for everybody shows it (service.share_files).
+        ReadThrough(FILE, "materials.read", where=shown_through_material),
     ]
 
 

@@ -24,6 +24,31 @@ Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", max_len
 Position = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
 
 
+def without_repetition(ids: list[UUID]) -> list[UUID]:
+    """Each once."""
+    return sorted(set(ids))
+
+
+Ids = Annotated[list[UUID], Field(max_length=100), AfterValidator(without_repetition)]
+
+
+class AudienceOfMaterial(Input):
+    """Who is in one of these sections or groups of the course, or groups of an institution; null is everybody."""
+
+    section_ids: Ids = Field(default_factory=list)
+    group_ids: Ids = Field(default_factory=list)
+
+
+def not_empty(audience: AudienceOfMaterial) -> AudienceOfMaterial:
+    """Nobody is no audience."""
+    if not audience.section_ids and not audience.group_ids:
+        raise ValueError("names nobody; null is everybody in the course")
+    return audience
+
+
+AudienceGiven = Annotated[AudienceOfMaterial, AfterValidator(not_empty)]
+
+
 class MaterialCreate(Input):
     """Something new in a course."""
 
@@ -47,6 +72,7 @@ class MaterialCreate(Input):
     url: Url | None = Field(default=None, description="Of a link")
     position: Position = 0
     published: bool = False
+    audience: AudienceGiven | None = Field(default=None, description="Whom it is for; staff reads it in any case")
 
     @model_validator(mode="after")
     def fits_kind(self) -> Self:
@@ -59,7 +85,7 @@ class MaterialCreate(Input):
 
 
 class MaterialUpdate(Input):
-    """What is to change."""
+    """What is to change; `audience: null` makes it for everybody in the course."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"published": True}})
 
@@ -69,6 +95,7 @@ class MaterialUpdate(Input):
     url: Url | None = None
     position: Position | None = None
     published: bool | None = None
+    audience: AudienceGiven | None = None
 
 
 class MaterialRead(BaseModel):
@@ -83,6 +110,7 @@ class MaterialRead(BaseModel):
     url: str | None
     position: int
     published: bool
+    audience: AudienceOfMaterial | None
     created_at: datetime
     updated_at: datetime
 

@@ -10,13 +10,16 @@ from sqlalchemy import bindparam
 from sqlmodel import col, select
 
 from lms_core.sdk import Invalid, Listing, NotFound, Point, Restored, UnitOfWork, alive, among
+from lms_materials import audience
 from lms_materials.contracts import MaterialChanged
 from lms_materials.models import Material
 from lms_materials.schemas import MaterialCreate, MaterialRead, MaterialUpdate
 
+COLUMNS = {"audience": audience.SHOWN}
 MATERIALS = Listing(
     Material,
     MaterialRead,
+    columns=COLUMNS,
     filters={
         "course_id": col(Material.course_id) == bindparam("course_id"),
         "kind": col(Material.kind) == bindparam("kind"),
@@ -24,7 +27,7 @@ MATERIALS = Listing(
     order=(col(Material.position), col(Material.id)),
     descending=False,
 )
-MATERIAL_POINT = Point(Material, MaterialRead)
+MATERIAL_POINT = Point(Material, MaterialRead, columns=COLUMNS)
 
 
 async def create(uow: UnitOfWork, data: MaterialCreate) -> Response:
@@ -32,8 +35,11 @@ async def create(uow: UnitOfWork, data: MaterialCreate) -> Response:
     await uow.hold(COURSE, data.course_id)
     if data.file_id is not None:
         await require_file(uow, data.course_id, data.file_id)
-    material = Material(**data.model_dump())
+    material = Material(**data.model_dump(exclude={"audience"}))
     await uow.add(material)
+    if data.audience is not None:
+        await audience.put(uow, material, data.audience)
+        await uow.flush()
     await share_files_of(uow, [material.id])
     uow.emit(MaterialChanged(material_id=material.id))
     return await MATERIAL_POINT.after_write(uow, material.id, 201)
@@ -42,7 +48,7 @@ async def create(uow: UnitOfWork, data: MaterialCreate) -> Response:
 async def update(uow: UnitOfWork, id: UUID, data: MaterialUpdate, if_match: str | None) -> Response:
     """Change what is given."""
     material = await uow.lock(Material, id, if_match)
-    changes = data.model_dump(exclude_unset=True, exclude_none=True)
+    changes = data.model_dump(exclude_unset=True, exclude_none=True, exclude={"audience"})
     for name, kind in (("file_id", "document"), ("url", "link")):
         if name in changes and material.kind != kind:
             raise Invalid("not_of_this_kind", f"Only a {kind} has {name}; leave it out.", ("body", name))
@@ -50,19 +56,27 @@ async def update(uow: UnitOfWork, id: UUID, data: MaterialUpdate, if_match: str 
     if "file_id" in changes:
         await require_file(uow, material.course_id, changes["file_id"])
     material.sqlmodel_update(changes)
+    if "audience" in data.model_fields_set:
+        await audience.put(uow, material, data.audience)
     await uow.flush()
-    if {"file_id", "published"} & set(changes):
+    if {"file_id", "published"} & set(changes) or "audience" in data.model_fields_set:
         await share_files(uow, [id for id in {material.file_id, before} if id is not None])
     uow.emit(MaterialChanged(material_id=id))
     return await MATERIAL_POINT.after_write(uow, id)
 
 
 async def share_files(uow: UnitOfWork, file_ids: Collection[UUID]) -> None:
-    """Students read a document's file while a published material shows it."""
+    """Everybody in the course reads a document's file while a published material for everybody shows it.
+
+    What is shown to some alone they read through the material (`audience.shown_through_material`).
+    """
     library = uow.use(FileLibrary)
     await library.lock(uow, file_ids)
     showing = select(Material.file_id).where(
-        col(Material.file_id).in_(file_ids), col(Material.published).is_(True), alive(Material)
+        col(Material.file_id).in_(file_ids),
+        col(Material.published).is_(True),
+        ~col(Material.restricted),
+        alive(Material),
     )
     shown = {id for id in (await uow.session.execute(showing)).scalars() if id is not None}
     await library.share(uow, shown, True)

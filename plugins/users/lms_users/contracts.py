@@ -1,15 +1,15 @@
 """What other plugins may ask of users and provide to them, and what users tells them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import column, table
+from sqlalchemy import ColumnElement, column, exists, or_, table
 
-from lms_core.sdk import Context, Event, UnitOfWork
+from lms_core.sdk import ACTOR_ID, Context, Event, UnitOfWork
 
 USER = "users.user"
 ROLE = "users.role"
@@ -19,6 +19,13 @@ GUARDIANSHIPS = table(
     "users_guardianship", column("id"), column("guardian_id"), column("student_id"), column("is_deleted")
 )
 """Who is whose guardian, for role sources of other plugins."""
+
+
+def is_actor_or_ward(condition: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
+    """For read rules: a condition on a user holds for the caller, or for a student whose guardian they are."""
+    link = GUARDIANSHIPS.alias()
+    ward = exists().where(link.c.guardian_id == ACTOR_ID, ~link.c.is_deleted, condition(link.c.student_id))
+    return or_(condition(ACTOR_ID), ward)
 
 
 @dataclass(frozen=True)
