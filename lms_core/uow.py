@@ -36,6 +36,7 @@ M = TypeVar("M", bound=Table)
 TRIES = 3
 RETRYABLE = ("40001", "40P01", "55P03")
 REDIS_TIMEOUT_SECONDS = 1.0
+ANNOUNCED_ONE_BY_ONE = 100
 
 
 @dataclass
@@ -156,6 +157,14 @@ class UnitOfWork:
     def announce(self, topic: str) -> None:
         """Tell every process to forget what it cached of `user:<id>`, `session:<id>` or `all`, at commit."""
         self.announcements.append(topic)
+
+    def announce_users(self, ids: Collection[UUID]) -> None:
+        """That what these users hold has changed; beyond a few, forgetting everything is cheaper."""
+        if len(ids) > ANNOUNCED_ONE_BY_ONE:
+            self.announce("all")
+            return
+        for id in ids:
+            self.announce(f"user:{id}")
 
     def record(self, action: str, kind: str, id: UUID, changes: dict[str, dict[str, Any]] | None = None) -> None:
         """Add to the audit trail what no session sees: a statement of one's own, a thing that is no change of a row.

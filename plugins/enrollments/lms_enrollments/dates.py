@@ -72,5 +72,5 @@ async def end_in_course(uow: UnitOfWork, course_id: UUID, ids: Sequence[UUID]) -
         state = "completed" if before == "active" else "dropped"
         uow.record("changed", ENROLLMENT, id, {"state": {"before": before, "after": state}})
         uow.emit(EnrollmentEnded(enrollment_id=id, course_id=course_id, user_id=user_id, role=role, state=state))
-    seats.announce(uow, [row.user_id for row in rows])
+    uow.announce_users([row.user_id for row in rows])
     await seats.promote(uow, course)

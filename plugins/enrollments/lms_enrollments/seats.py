@@ -21,7 +21,6 @@ from lms_enrollments.parts import Part, Placed
 
 STUDENT = "student"
 STANDING_STATES = ("requested", "active", "waitlisted")
-ANNOUNCED_ONE_BY_ONE = 100
 RECORDED = ("course_id", "user_id", "role", "state", "section_id", "starts_on", "ends_on")
 """What the audit trail keeps of an enrollment that came to be by a statement of this module."""
 USERS = table("users_user", column("id"), column("full_name"), column("is_deleted"))
@@ -103,7 +102,7 @@ async def place(uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID]
     for user_id, row in rows.items():
         kind = EnrollmentActivated if user_id in seated else EnrollmentWaitlisted
         uow.emit(kind(enrollment_id=row["id"], course_id=course.id, user_id=user_id, role=part.role))
-    announce(uow, list(rows))
+    uow.announce_users(list(rows))
     return [outcome(user_id, standing, rows, without_place) for user_id in user_ids]
 
 
@@ -173,16 +172,7 @@ async def promote(uow: UnitOfWork, course: CourseSummary) -> None:
     for id, user_id in rows:
         uow.record("changed", ENROLLMENT, id, {"state": {"before": "waitlisted", "after": "active"}})
         uow.emit(EnrollmentActivated(enrollment_id=id, course_id=course.id, user_id=user_id, role=STUDENT))
-    announce(uow, [user_id for _, user_id in rows])
-
-
-def announce(uow: UnitOfWork, user_ids: Sequence[UUID]) -> None:
-    """Their roles have changed; beyond a few, forgetting everything is cheaper."""
-    if len(user_ids) > ANNOUNCED_ONE_BY_ONE:
-        uow.announce("all")
-        return
-    for user_id in user_ids:
-        uow.announce(f"user:{user_id}")
+    uow.announce_users([user_id for _, user_id in rows])
 
 
 # Reactions of a delete and a restore
@@ -263,7 +253,7 @@ async def after_restore(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str |
         await places.balance(uow, course.id, ids)
         await balance(uow, course, ids)
     users = select(col(Enrollment.user_id)).where(among(col(Enrollment.id), ids)).distinct()
-    announce(uow, list((await uow.session.execute(users)).scalars()))
+    uow.announce_users(list((await uow.session.execute(users)).scalars()))
 
 
 async def balance(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID] | None = None) -> None:

@@ -16,7 +16,6 @@ from lms_groups.contracts import MemberAdded
 from lms_groups.models import Group, Membership
 from lms_groups.schemas import MemberResult, MembershipRead
 
-ANNOUNCED_ONE_BY_ONE = 50
 TAKES_PART = (
     select(or_(col(Group.course_id).is_(None), takes_part(col(Group.course_id), col(Membership.user_id))))
     .where(col(Group.id) == col(Membership.group_id))
@@ -69,7 +68,7 @@ async def place(uow: UnitOfWork, group_id: UUID, user_ids: Sequence[UUID]) -> li
             uow.emit(MemberAdded(membership_id=membership.id, group_id=group_id, user_id=user_id))
             results.append(MemberResult(user_id=user_id, status="created", membership_id=membership.id))
     await uow.flush()
-    announce(uow, [result.user_id for result in results if result.status == "created"])
+    uow.announce_users([result.user_id for result in results if result.status == "created"])
     return results
 
 
@@ -81,15 +80,6 @@ async def eligible_among(uow: UnitOfWork, group: Group, user_ids: Sequence[UUID]
         return await directory.living_among(uow, list(enrolled))
     assert group.institution_id is not None
     return set(await directory.members_among(uow, user_ids, group.institution_id, below=True))
-
-
-def announce(uow: UnitOfWork, user_ids: Sequence[UUID]) -> None:
-    """Their roles may have changed; beyond a few, forgetting everything is cheaper."""
-    if len(user_ids) > ANNOUNCED_ONE_BY_ONE:
-        uow.announce("all")
-        return
-    for user_id in user_ids:
-        uow.announce(f"user:{user_id}")
 
 
 async def remove(uow: UnitOfWork, group_id: UUID, id: UUID, if_match: str | None) -> Response:
@@ -113,4 +103,4 @@ async def refuse_unless_of_group(uow: UnitOfWork, group_id: UUID, id: UUID) -> N
 async def announce_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> None:
     """There is nothing to choose."""
     users = select(Membership.user_id).where(among(col(Membership.id), ids)).distinct()
-    announce(uow, list((await uow.session.execute(users)).scalars()))
+    uow.announce_users(list((await uow.session.execute(users)).scalars()))
