@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Callable
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
+from lms_files.filenames import folded
 from lms_files.text_encoding import is_text, starts_as_active_document
 
 HEAD_BYTES = 4096
@@ -15,6 +17,8 @@ COMPOUND_FILE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ISO_IMAGE_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
 # [Content_Types].xml lists every part of a document: kilobytes, even for a workbook with hundreds of sheets.
 CONTENT_TYPES_BYTES = 4 * 1024 * 1024
+# What makes a document one with macros, and the macros themselves; a workbook with macros inside of it is no such thing.
+MACROS = re.compile(rb"macroenabled\.main|vbaproject", re.IGNORECASE)
 
 Check = Callable[[Path, bytes], bool]
 
@@ -78,9 +82,13 @@ def _zip_entry(path: Path, head: bytes, name: str, limit: int) -> bytes:
 def _open_xml(main_part: str) -> Check:
     # The one part that makes a document, a workbook or a presentation of the package. With macros it is another one.
     declared = f'"application/vnd.openxmlformats-officedocument.{main_part}.main+xml"'.encode()
-    return lambda path, head: (
-        declared in _zip_entry(path, head, "[Content_Types].xml", CONTENT_TYPES_BYTES).replace(b"'", b'"')
-    )
+
+    def check(path: Path, head: bytes) -> bool:
+        types = _zip_entry(path, head, "[Content_Types].xml", CONTENT_TYPES_BYTES).replace(b"'", b'"')
+        # Another part may be declared as the harmless one beside it.
+        return declared in types and MACROS.search(types) is None
+
+    return check
 
 
 def _open_document(content_type: str) -> Check:
@@ -107,6 +115,7 @@ OPEN_DOCUMENT_TYPES = frozenset({ODT, ODS, ODP, ODG})
 PLAIN_ZIP_TYPES = frozenset({"application/zip", "application/x-zip-compressed"})
 ZIP_TYPES = OPEN_XML_TYPES | OPEN_DOCUMENT_TYPES | PLAIN_ZIP_TYPES
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/gif", "image/webp"})
+HTML_TYPES = frozenset({"text/html"})
 TEXT_TYPES = frozenset({"text/plain", "text/csv", "application/csv", "text/markdown", "text/x-markdown"})
 
 _WAV, _FLAC, _OGG = _riff(b"WAVE"), _starts_with(b"fLaC"), _starts_with(b"OggS")
@@ -119,6 +128,7 @@ CHECKS: dict[str, Check] = {
     **dict.fromkeys(PDF_TYPES, _starts_with(b"%PDF-")),
     **dict.fromkeys(PLAIN_ZIP_TYPES, _starts_with(*ZIP_MAGIC)),
     **dict.fromkeys(TEXT_TYPES, _text),
+    **dict.fromkeys(HTML_TYPES, lambda path, head: is_text(path)),
     **{content_type: _open_document(content_type) for content_type in OPEN_DOCUMENT_TYPES},
     DOCX: _open_xml("wordprocessingml.document"),
     XLSX: _open_xml("spreadsheetml.sheet"),
@@ -147,6 +157,10 @@ CHECKS: dict[str, Check] = {
     "video/mpeg": _MPEG_VIDEO,
 }
 
+# HTML can be active in a browser: an institution takes it only when it says so.
+DEFAULT_TYPES = frozenset(CHECKS) - HTML_TYPES
+HTML_EXTENSIONS = frozenset({"html", "htm"})
+
 # What a browser or an operating system might run when it is opened by its name, whatever type is declared for it.
 REFUSED_EXTENSIONS = frozenset(
     """
@@ -158,19 +172,37 @@ REFUSED_EXTENSIONS = frozenset(
     """.split()  # noqa: SIM905 — a list of these fills pages
 )
 
+UNSEEN_END = ". \t\r\n\0"
+MAIN_STREAM = re.compile(r":[^:]*:\$DATA$", re.IGNORECASE)
+
 
 def normalise(content_type: str) -> str:
     """The bare type in lower case: `Text/Plain; charset=UTF-8` is `text/plain`."""
     return content_type.partition(";")[0].strip().lower()
 
 
-def is_allowed(content_type: str, filename: str) -> bool:
-    """May a file of this declared type and name be uploaded? Only names are looked at: `matches` checks the bytes."""
+def meant(content_type: str, filename: str) -> str:
+    """The bare type that the name shows to be meant: Windows calls every CSV file one of Excel's, once that is installed."""
+    bare = normalise(content_type)
+    return "text/csv" if bare == "application/vnd.ms-excel" and filename.lower().endswith(".csv") else bare
+
+
+def is_harmless_name(content_type: str, filename: str) -> bool:
+    """Would neither a browser nor an operating system run a file of this type when it is opened by its name?
+
+    Nor by the name in ASCII that some clients make of it.
+    """
+    return all(is_harmless_as_written(content_type, name) for name in (filename, folded(filename)))
+
+
+def is_harmless_as_written(content_type: str, filename: str) -> bool:
+    """The same of one way to write the name."""
     # Windows drops dots and spaces at the end of a name, so `page.html. ` opens as `page.html`.
-    _, dot, extension = filename.rstrip(". \t\r\n\0").rpartition(".")
-    if dot and extension.strip().lower() in REFUSED_EXTENSIONS:
-        return False
-    return normalise(content_type) in CHECKS
+    # To NTFS `a.exe::$DATA` is what is in `a.exe`.
+    shown = MAIN_STREAM.sub("", filename.rstrip(UNSEEN_END)).rstrip(UNSEEN_END)
+    _, dot, extension = shown.rpartition(".")
+    allowed = HTML_EXTENSIONS if normalise(content_type) in HTML_TYPES else frozenset()
+    return not dot or extension.strip().lower() not in REFUSED_EXTENSIONS - allowed
 
 
 def matches(declared: str, path: Path) -> bool:

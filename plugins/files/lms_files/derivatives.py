@@ -1,114 +1,85 @@
-"""What is made of a file once it is ready: its text and a thumbnail. Without them the file is as good as before."""
+"""What is made of a file once it is ready: text, pictures, and what plugins add. Without them it is as good as before."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
+from sqlmodel import col
 
 from lms_core.sdk import Context, UnitOfWork
-from lms_files import content_types, lifecycle
+from lms_files import lifecycle, processors
 from lms_files.contracts import FileReady, TextExtracted
-from lms_files.extraction_jobs import ExtractedText, Failure, TextJob, Thumbnail, ThumbnailJob
+from lms_files.extraction_jobs import Derived, Failure, ProcessJob
 from lms_files.limited import run_limited
 from lms_files.models import File, FilePage
 from lms_files.storage import store_of
+from lms_files.workplaces import workplace
 
-THUMBNAIL_TYPE = "image/webp"
-Derivative = Literal["text", "thumbnail"]
-
-
-def has_text(content_type: str) -> bool:
-    """Whether there can be text to find."""
-    return content_type in (
-        content_types.PDF_TYPES
-        | content_types.TEXT_TYPES
-        | content_types.OPEN_XML_TYPES
-        | content_types.OPEN_DOCUMENT_TYPES
-    )
+PICTURE_TYPE = "image/webp"
 
 
-def has_thumbnail(content_type: str) -> bool:
-    """Whether there can be a picture."""
-    return content_type in content_types.PDF_TYPES | content_types.IMAGE_TYPES
+def picture_key(sha256: str, name: str) -> str:
+    """Where the picture is that a processor made of these bytes."""
+    return f"derived/{sha256}/{name}.webp"
 
 
-def thumbnail_key(file: File) -> str:
-    """Where the thumbnail is."""
-    return f"{lifecycle.clean_folder(file)}/thumbnail.webp"
-
-
-async def pending(context: Context, id: UUID, derivative: Derivative) -> File | None:
-    """The file, while it lives and waits for this."""
+async def derive(context: Context, event: FileReady) -> None:
+    """Whatever is still pending, one after the other; may begin again at any point, and run twice at a time."""
     async with context.unit_of_work() as uow:
-        return await held_pending(uow, id, derivative)
-
-
-async def held_pending(uow: UnitOfWork, id: UUID, derivative: Derivative) -> File | None:
-    """The same, for change."""
-    file = await lifecycle.held(uow, id, ("ready",))
-    return file if file is not None and getattr(file, f"{derivative}_state") == "pending" else None
-
-
-async def derive_text(context: Context, event: FileReady) -> None:
-    """Find the text and keep it page by page; a file in which that fails stays ready."""
-    file = await pending(context, event.file_id, "text")
+        file = await lifecycle.held(uow, event.file_id, ("ready",))
     if file is None:
+        return
+    ours = processors.processors_of(context, file.content_type)
+    names = [name for name, made in file.derivatives.items() if made["state"] == "pending"]
+    if not names:
         return
     store = store_of(context)
-    with TemporaryDirectory(prefix="lms-files-") as folder:
+    with workplace() as folder:
         path = Path(folder) / "file"
         await store.download(store.clean, str(file.clean_key), path, file.size)
-        outcome = await run_limited(TextJob(path, file.content_type))
-    await context.retry(lambda uow: keep_text(uow, event.file_id, outcome))
+        for name in names:
+            if name not in ours:
+                # Of a plugin that was switched off meanwhile.
+                await context.retry(partial(keep, derived_from=file, name=name, made={"state": "none"}))
+                continue
+            job = ProcessJob(path, file.content_type, ours[name].function, Path(folder))
+            await keep_outcome(context, file, name, await run_limited(job))
 
 
-async def keep_text(uow: UnitOfWork, id: UUID, outcome: ExtractedText | Failure) -> None:
-    """All pages or none."""
-    file = await held_pending(uow, id, "text")
-    if file is None:
-        return
+async def keep_outcome(context: Context, file: File, name: str, outcome: Derived | Failure) -> None:
+    """What came of it: the picture goes to the store before the row says that it is there."""
     if isinstance(outcome, Failure):
-        file.text_state, file.text_reason = "failed", outcome.reason
+        await context.retry(lambda uow: keep(uow, file, name, {"state": "failed", "reason": outcome.reason}))
         return
-    await store_pages(uow, id, outcome.pages)
-    file.text_state, file.text_pages = "ready", len(outcome.pages)
-    file.text_characters = sum(len(page) for page in outcome.pages)
-    file.text_reason = "truncated" if outcome.truncated else None
-    uow.emit(TextExtracted(file_id=id))
+    if outcome.picture is not None:
+        picture = outcome.picture.read_bytes()
+        await store_of(context).put_clean(picture_key(str(file.sha256), name), picture, PICTURE_TYPE)
+    await context.retry(lambda uow: keep(uow, file, name, {"state": "ready", **outcome.facts}, outcome))
 
 
-async def store_pages(uow: UnitOfWork, id: UUID, pages: Sequence[str]) -> None:
-    """Those with text."""
+async def keep(
+    uow: UnitOfWork, derived_from: File, name: str, made: dict[str, Any], outcome: Derived | None = None
+) -> None:
+    """All of it or nothing; nothing when others were first, or the file has another content by now."""
+    file = await lifecycle.held(uow, derived_from.id, ("ready",))
+    if file is None or file.content_id != derived_from.content_id or file.derivatives[name]["state"] != "pending":
+        return
+    if outcome is not None and outcome.pages is not None:
+        pages = [str(page) for page in outcome.pages]
+        made |= {"pages": len(pages), "characters": sum(len(page) for page in pages)}
+        if outcome.truncated:
+            made["reason"] = "truncated"
+        await store_pages(uow, file.id, pages)
+        uow.emit(TextExtracted(file_id=file.id))
+    file.derivatives = {**file.derivatives, name: made}
+
+
+async def store_pages(uow: UnitOfWork, id: UUID, pages: Iterable[str]) -> None:
+    """Those with text, in place of what was there."""
+    await uow.session.execute(delete(FilePage).where(col(FilePage.file_id) == id))
     rows = [{"file_id": id, "number": number, "text": page} for number, page in enumerate(pages, 1) if page]
     if rows:
         await uow.session.execute(insert(FilePage), rows)
-
-
-async def derive_thumbnail(context: Context, event: FileReady) -> None:
-    """Make a small picture and store it beside the file."""
-    file = await pending(context, event.file_id, "thumbnail")
-    if file is None:
-        return
-    store = store_of(context)
-    with TemporaryDirectory(prefix="lms-files-") as folder:
-        path = Path(folder) / "file"
-        await store.download(store.clean, str(file.clean_key), path, file.size)
-        outcome = await run_limited(ThumbnailJob(path, file.content_type, Path(folder) / "thumbnail"))
-        if isinstance(outcome, Thumbnail):
-            await store.put_clean(thumbnail_key(file), outcome.path.read_bytes(), THUMBNAIL_TYPE)
-    await context.retry(lambda uow: keep_thumbnail(uow, event.file_id, outcome))
-
-
-async def keep_thumbnail(uow: UnitOfWork, id: UUID, outcome: Thumbnail | Failure) -> None:
-    """Its size, or why there is none."""
-    file = await held_pending(uow, id, "thumbnail")
-    if file is None:
-        return
-    if isinstance(outcome, Failure):
-        file.thumbnail_state, file.thumbnail_reason = "failed", outcome.reason
-        return
-    file.thumbnail_state = "ready"
-    file.thumbnail_width, file.thumbnail_height = outcome.width, outcome.height

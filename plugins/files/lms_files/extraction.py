@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import re
@@ -10,12 +11,13 @@ import resource
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from lms_files import content_types
-from lms_files.extraction_jobs import Limits, Reason, Refused
+from lms_files.extraction_jobs import Derived, Limits, Reason, Refused
 
 PR_SET_PDEATHSIG = 1
 NICENESS = 10
@@ -43,14 +45,23 @@ def limit_this_process(limits: Limits, parent_pid: int) -> None:
     os.nice(NICENESS)
 
 
-def inspect(path: Path, content_type: str, limits: Limits) -> Result:
+def found(name: str) -> Callable[..., Any]:
+    """The function at `package.module:function`."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+
+
+def inspect(path: Path, content_type: str, limits: Limits, check: str | None) -> Result:
     """Raises Refused if the file isn't what it is declared to be, isn't whole, or is dangerous to open."""
-    if not content_types.matches(content_type, path):
+    if check is not None:
+        if not found(check)(path):
+            raise Refused("type_mismatch")
+    elif not content_types.matches(content_type, path):
         # An office document with a password is no zip file any more.
         if content_type in content_types.OPEN_XML_TYPES and content_types.is_locked_open_xml(path):
             raise Refused("encrypted")
         raise Refused("type_mismatch")
-    if content_type in content_types.ZIP_TYPES:
+    if content_type in content_types.ZIP_TYPES or (check is not None and is_zipfile(path)):
         from lms_files.archives import check_archive
 
         check_archive(path, limits)
@@ -65,70 +76,36 @@ def inspect(path: Path, content_type: str, limits: Limits) -> Result:
     return {}
 
 
-def pages_of(path: Path, content_type: str, limits: Limits) -> Iterable[Iterable[str]]:
-    """The pages of a document, each as pieces of text, read as they are asked for. Raises Refused."""
-    if content_type in content_types.PDF_TYPES:
-        from lms_files.text_pdf import pdf_pages
-
-        return pdf_pages(path)
-    if content_type in content_types.TEXT_TYPES:
-        from lms_files.text_plain import plain_pages
-
-        return plain_pages(path, limits)
-    if content_type in content_types.OPEN_XML_TYPES | content_types.OPEN_DOCUMENT_TYPES:
-        from lms_files.archives import check_archive
-
-        check_archive(path, limits)
-        return office_pages(path, content_type)
-    raise Refused("unsupported")
+def process(path: Path, content_type: str, function: str, folder: Path, limits: Limits) -> Result:
+    """What a processor makes of the file. Raises whatever it does."""
+    derived: Derived = found(function)(path, content_type, folder, limits)
+    if len(json.dumps(derived.facts)) > limits.facts_bytes:
+        raise Refused("facts_too_large")
+    pages, truncated = (None, False) if derived.pages is None else cut(derived.pages, limits)
+    return {
+        "facts": derived.facts,
+        "pages": pages,
+        "truncated": truncated,
+        "picture": None if derived.picture is None else derived.picture.name,
+    }
 
 
-def office_pages(path: Path, content_type: str) -> Iterator[Iterator[str]]:
-    """The pages of an office document."""
-    from lms_files import text_office
-
-    if content_type == content_types.DOCX:
-        return text_office.docx_pages(path)
-    if content_type == content_types.PPTX:
-        return text_office.pptx_pages(path)
-    if content_type == content_types.XLSX:
-        return text_office.xlsx_pages(path)
-    from lms_files.text_opendocument import opendocument_pages
-
-    return opendocument_pages(path)
-
-
-def text(path: Path, content_type: str, limits: Limits) -> Result:
-    """Collects pages until there is no more, or the limit on characters cuts. Raises Refused."""
-    pages: list[str] = []
+def cut(pages: Iterable[str | Iterable[str]], limits: Limits) -> tuple[list[str], bool]:
+    """Pages that PostgreSQL takes, read as they are asked for, and whether the limit on characters cut them."""
+    kept: list[str] = []
     left = limits.text_characters
-    for page in pages_of(path, content_type, limits):
+    for page in pages:
         pieces: list[str] = []
-        for piece in page:
-            piece = UNWANTED.sub("", piece)
-            pieces.append(piece[:left])
-            if len(piece) > left:
-                return {"pages": [*pages, "".join(pieces).strip()], "truncated": True}
-            left -= len(piece)
-        pages.append("".join(pieces).strip())
+        for piece in (page,) if isinstance(page, str) else page:
+            clean = UNWANTED.sub("", piece)
+            pieces.append(clean[:left])
+            if len(clean) > left:
+                return [*kept, "".join(pieces).strip()], True
+            left -= len(clean)
+        kept.append("".join(pieces).strip())
         # A page costs a character, or a million empty ones were free.
         left = max(left - 1, 0)
-    return {"pages": pages, "truncated": False}
-
-
-def thumbnail(path: Path, content_type: str, limits: Limits, target: Path) -> Result:
-    """Writes the thumbnail to `target`. Raises Refused."""
-    if content_type in content_types.IMAGE_TYPES:
-        from lms_files.images import thumbnail_of_image
-
-        width, height = thumbnail_of_image(path, content_type, target, limits)
-    elif content_type in content_types.PDF_TYPES:
-        from lms_files.text_pdf import thumbnail_of_pdf
-
-        width, height = thumbnail_of_pdf(path, target, limits)
-    else:
-        raise Refused("unsupported")
-    return {"width": width, "height": height}
+    return kept, False
 
 
 def run(job: dict[str, Any], limits: Limits) -> Result:
@@ -136,10 +113,8 @@ def run(job: dict[str, Any], limits: Limits) -> Result:
     path, content_type = Path(job["path"]), content_types.normalise(job["content_type"])
     try:
         if job["kind"] == "inspect":
-            return {"ok": True, **inspect(path, content_type, limits)}
-        if job["kind"] == "text":
-            return {"ok": True, **text(path, content_type, limits)}
-        return {"ok": True, **thumbnail(path, content_type, limits, Path(job["thumbnail_path"]))}
+            return {"ok": True, **inspect(path, content_type, limits, job["check"])}
+        return {"ok": True, **process(path, content_type, job["function"], Path(job["folder"]), limits)}
     except Refused as refused:
         return failure(refused.reason, str(refused))
     except MemoryError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,9 @@ Reason = Literal[
     "archive_encrypted",  # an entry needs a password
     "archive_unsafe",  # an entry that would be written outside of the folder it is unpacked in, or a link
     "out_of_memory",  # the child passed `Limits.memory_bytes`, or the kernel killed it
+    "infected",  # the virus scanner knows what is in it; it never runs in the child
     "timeout",  # the child passed `Limits.cpu_seconds` or `Limits.wall_seconds`
+    "facts_too_large",  # a processor said more than `Limits.facts_bytes`
     "crashed",  # the child died otherwise, as native libraries do on hostile files
 ]
 
@@ -30,15 +33,19 @@ class Limits:
 
     wall_seconds: float = 60.0
     cpu_seconds: int = 30
-    # Address space, so resident memory is always less. Enough for one copy of an image of `image_pixels`.
-    memory_bytes: int = 560 * MIB
+    # Address space, so resident memory is always less: beside a worker of 155 MB less than 600 MB. Enough for one copy
+    # of an image of `image_pixels`.
+    memory_bytes: int = 420 * MIB
     # Of any single file that the child writes.
     output_bytes: int = 64 * MIB
     text_characters: int = 5_000_000
-    # Half as many for WebP, whose reader takes more memory.
-    image_pixels: int = 100_000_000
-    # The longer side of a thumbnail, in pixels.
+    # Of what a processor tells clients, as JSON.
+    facts_bytes: int = 4096
+    # Half as many for WebP, whose reader takes two canvases to look at one; from 24 million on it has no room to show it.
+    image_pixels: int = 64_000_000
+    # The longer side, in pixels.
     thumbnail_side: int = 512
+    preview_side: int = 1600
     archive_entries: int = 10_000
     # The sum of all entries once unpacked. We never unpack; those who download will.
     archive_bytes: int = 4096 * MIB
@@ -52,30 +59,27 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class InspectJob:
-    """Is the file at `path` what `content_type` says, whole, and harmless to open?"""
+    """Is the file at `path` what `content_type` says, whole, and harmless to open?
+
+    `check` names the function that knows the type (see `FileType`), where a plugin brought it.
+    """
 
     path: Path
     content_type: str
+    check: str | None = None
 
 
 @dataclass(frozen=True)
-class TextJob:
-    """The text of the file at `path`, page by page."""
+class ProcessJob:
+    """What `function` ("package.module:name") makes of the file at `path`; what it writes goes to `folder`."""
 
     path: Path
     content_type: str
+    function: str
+    folder: Path
 
 
-@dataclass(frozen=True)
-class ThumbnailJob:
-    """A WebP picture of the file at `path`, written to `thumbnail_path`, which must be in an existing folder."""
-
-    path: Path
-    content_type: str
-    thumbnail_path: Path
-
-
-Job = InspectJob | TextJob | ThumbnailJob
+Job = InspectJob | ProcessJob
 
 
 @dataclass(frozen=True)
@@ -87,23 +91,18 @@ class Inspection:
 
 
 @dataclass(frozen=True)
-class ExtractedText:
-    """The pages of a document: of a PDF, slides of a presentation, sheets of a workbook; one page for other types.
+class Derived:
+    """What a processor made of a file.
 
-    Without NUL and lone surrogates, so PostgreSQL takes it. `truncated` says that `Limits.text_characters` cut it.
+    `facts` are what clients see beside the state: numbers, short texts, yes and no. `pages` is the file's searchable
+    text, each page a text or pieces of one; whoever runs the processor cuts it at `Limits.text_characters`, and
+    `truncated` says so. `picture` is a WebP file.
     """
 
-    pages: tuple[str, ...]
-    truncated: bool
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A WebP picture without metadata at `path`; width and height in pixels."""
-
-    path: Path
-    width: int
-    height: int
+    facts: dict[str, int | float | str | bool] = field(default_factory=dict)
+    pages: Iterable[str | Iterable[str]] | None = None
+    truncated: bool = False
+    picture: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class Failure:
     detail: str = ""
 
 
-Outcome = Inspection | ExtractedText | Thumbnail | Failure
+Outcome = Inspection | Derived | Failure
 
 
 class Refused(Exception):

@@ -6,10 +6,11 @@ from urllib.parse import quote
 
 MAX_CHARACTERS = 255
 # Control characters, ends of lines, and those that change the direction of what follows: `exe.fdp` would be shown as `pdf.exe`.
-UNWANTED = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+UNWANTED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 # attr-char of RFC 8187, besides letters and digits.
 UNQUOTED = "!#$&+-.^_`|~"
-NOT_IN_FALLBACK = re.compile(r'[^\x20-\x7e]|["\\%]')
+# What was folded may have become a part of a path, a drive or a stream.
+NOT_IN_FALLBACK = re.compile(r'[^\x20-\x7e]|["\\%/:]')
 
 
 def clean_filename(name: str) -> str:
@@ -23,9 +24,12 @@ def clean_filename(name: str) -> str:
     return cleaned
 
 
+def folded(filename: str) -> str:
+    """The name in ASCII, as clients have it that know no other: `setup.ｅｘｅ` and `setup.éxe` are `setup.exe`."""
+    apart = unicodedata.normalize("NFKD", filename)
+    return NOT_IN_FALLBACK.sub("_", "".join(character for character in apart if not unicodedata.combining(character)))
+
+
 def attachment(filename: str) -> str:
     """A Content-Disposition (RFC 6266) that makes browsers save the file under its name, in every script."""
-    ascii_only = unicodedata.normalize("NFKD", filename)
-    ascii_only = "".join(character for character in ascii_only if not unicodedata.combining(character))
-    fallback = NOT_IN_FALLBACK.sub("_", ascii_only)
-    return f"attachment; filename=\"{fallback}\"; filename*=UTF-8''{quote(filename, safe=UNQUOTED)}"
+    return f"attachment; filename=\"{folded(filename)}\"; filename*=UTF-8''{quote(filename, safe=UNQUOTED)}"

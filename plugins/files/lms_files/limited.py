@@ -11,27 +11,25 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, overload
 
 from lms_files.extraction_jobs import (
     DEFAULT_LIMITS,
-    ExtractedText,
+    Derived,
     Failure,
     Inspection,
     InspectJob,
     Job,
     Limits,
     Outcome,
+    ProcessJob,
     Reason,
-    TextJob,
-    Thumbnail,
-    ThumbnailJob,
 )
+from lms_files.workplaces import workplace
 
 logger = logging.getLogger(__name__)
 
-KINDS: dict[type[Job], str] = {InspectJob: "inspect", TextJob: "text", ThumbnailJob: "thumbnail"}
+KINDS: dict[type[Job], str] = {InspectJob: "inspect", ProcessJob: "process"}
 # Where programs and libraries are. Nothing else of our environment goes to the child: it has our secrets in it.
 PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
 DETAIL_CHARACTERS = 2000
@@ -42,9 +40,7 @@ ENDS = ("out_of_memory", "timeout", "crashed")
 @overload
 async def run_limited(job: InspectJob, limits: Limits = DEFAULT_LIMITS) -> Inspection | Failure: ...
 @overload
-async def run_limited(job: TextJob, limits: Limits = DEFAULT_LIMITS) -> ExtractedText | Failure: ...
-@overload
-async def run_limited(job: ThumbnailJob, limits: Limits = DEFAULT_LIMITS) -> Thumbnail | Failure: ...
+async def run_limited(job: ProcessJob, limits: Limits = DEFAULT_LIMITS) -> Derived | Failure: ...
 async def run_limited(job: Job, limits: Limits = DEFAULT_LIMITS) -> Outcome:
     """Runs the job; no file, whatever is in it, makes this raise or takes more than `limits`.
 
@@ -52,13 +48,11 @@ async def run_limited(job: Job, limits: Limits = DEFAULT_LIMITS) -> Outcome:
     Raises OSError if no process can be started, or there is no room for temporary files: try again later.
     Cancelling kills the child. It also dies with the thread that runs the event loop, so with a killed worker.
     """
-    with TemporaryDirectory(prefix="extraction-") as folder:
+    with workplace() as folder:
         exit_code = await _run_child(job, limits, Path(folder))
         outcome = await asyncio.to_thread(_outcome, job, exit_code, Path(folder))
     if isinstance(outcome, Failure):
         logger.info("%s of %s failed: %s %s", KINDS[type(job)], job.path.name, outcome.reason, outcome.detail)
-        if isinstance(job, ThumbnailJob):
-            job.thumbnail_path.unlink(missing_ok=True)
     return outcome
 
 
@@ -109,10 +103,15 @@ def _outcome(job: Job, exit_code: int | None, folder: Path) -> Outcome:
         if isinstance(job, InspectJob) and reason not in ENDS:
             return Inspection(ok=False, reason=reason)
         return Failure(reason, result["detail"][-DETAIL_CHARACTERS:])
-    if isinstance(job, TextJob):
-        return ExtractedText(tuple(result["pages"]), result["truncated"])
-    if isinstance(job, ThumbnailJob):
-        return Thumbnail(job.thumbnail_path, result["width"], result["height"])
+    if isinstance(job, ProcessJob):
+        pages, picture = result["pages"], result["picture"]
+        return Derived(
+            result["facts"],
+            None if pages is None else tuple(pages),
+            result["truncated"],
+            # Only its name is believed: a processor that was taken over must not choose what is stored.
+            None if picture is None else job.folder / Path(picture).name,
+        )
     return Inspection(ok=True)
 
 

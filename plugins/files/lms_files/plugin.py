@@ -1,5 +1,6 @@
 """The files plugin, as the core sees it."""
 
+import asyncio
 from datetime import timedelta
 
 from lms_courses.contracts import COURSE, in_published_course
@@ -10,6 +11,7 @@ from lms_core.sdk import (
     ACTOR_ID,
     Cascade,
     Context,
+    Extension,
     Handler,
     HealthCheck,
     Lifespan,
@@ -23,17 +25,24 @@ from lms_core.sdk import (
     UploadedFiles,
     hookimpl,
 )
-from lms_files import derivatives, sweeps, verification
+from lms_files import derivatives, processors, sweeps, verification
 from lms_files.commands import commands
 from lms_files.contracts import FileDiscarded, FileLibrary, FileReady, FileUploaded
-from lms_files.models import File, FilePage, Quota
+from lms_files.models import File, FileContent, FilePage, Quota
 from lms_files.router import router
 from lms_files.service import Library, Uploads
 from lms_files.settings import FilesSettings
 from lms_files.storage import store_of, store_of_process
+from lms_files.virus_scan import ping
+
+# A busy clamd answers late; a scan may take much longer than this.
+SCANNER_SECONDS = 3.0
 
 plugin = PluginInfo(
-    "files", "Files straight between client and store, verified", requires=("courses", "users"), settings=FilesSettings
+    "files",
+    "Files straight between client and store, verified",
+    requires=("institutions", "users", "courses"),
+    settings=FilesSettings,
 )
 
 
@@ -45,8 +54,8 @@ def lms_routes() -> list[Router]:
 
 @hookimpl
 def lms_models() -> list[type[SQLModel]]:
-    """Three tables."""
-    return [File, FilePage, Quota]
+    """Four tables."""
+    return [FileContent, File, FilePage, Quota]
 
 
 @hookimpl
@@ -59,10 +68,18 @@ def lms_permissions() -> list[Permission | ReadRule]:
         Permission("files.read_all", "Read all files of a course, students' too", roles=staff),
         Permission("files.edit", "Rename a file of somebody else", roles=("teacher", "principal")),
         Permission("files.delete", "Delete and restore a file", roles=("teacher", "principal")),
+        Permission("files.read_limits", "See how much room an institution has for files", roles=("principal",)),
+        Permission("files.set_limits", "Set how much room there is for files, and which types are taken"),
         ReadRule(File, "files.read", where=col(File.shared).is_(True) & in_published_course(col(File.course_id))),
         ReadRule(File, "files.read_all"),
         ReadRule(File, where=col(File.owner_id) == ACTOR_ID, restores=True),
     ]
+
+
+@hookimpl
+def lms_extensions() -> list[Extension]:
+    """What is made of files; other plugins add theirs in the same way."""
+    return [processors.TEXT, processors.THUMBNAIL, processors.PREVIEW]
 
 
 @hookimpl
@@ -83,9 +100,10 @@ def lms_handlers() -> list[Handler]:
     return [
         Handler("files.verify", FileUploaded, verification.verify, transactional=False),
         Handler("files.tidy", FileDiscarded, verification.tidy, transactional=False),
-        Handler("files.derive_text", FileReady, derivatives.derive_text, transactional=False),
-        Handler("files.derive_thumbnail", FileReady, derivatives.derive_thumbnail, transactional=False),
+        Handler("files.derive", FileReady, derivatives.derive, transactional=False),
         Handler("files.sweep_store", sweeps.StoreSweepDue, sweeps.sweep_store, transactional=False),
+        Handler("files.look_for_objects", sweeps.StoreSweepDue, sweeps.look_for_objects, transactional=False),
+        Handler("files.sweep_contents", sweeps.StoreSweepDue, sweeps.sweep_contents, transactional=False),
     ]
 
 
@@ -101,13 +119,21 @@ def lms_schedules() -> list[Schedule]:
 
 @hookimpl
 def lms_health_checks() -> list[HealthCheck]:
-    """A signed request to the store."""
-    return [HealthCheck("store", check_store)]
+    """A signed request to the store, and a word with the virus scanner."""
+    return [HealthCheck("store", check_store), HealthCheck("scanner", check_scanner)]
 
 
 async def check_store(context: Context) -> None:
     """Whether it answers, and knows our keys and bucket."""
     await store_of(context).check()
+
+
+async def check_scanner(context: Context) -> None:
+    """Whether it answers, where there is one."""
+    scanner = context.platform.plugin_settings(FilesSettings).scanner
+    if scanner is not None:
+        async with asyncio.timeout(SCANNER_SECONDS):
+            await ping(scanner)
 
 
 @hookimpl

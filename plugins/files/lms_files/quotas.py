@@ -3,9 +3,11 @@
 from uuid import UUID
 
 from sqlalchemy import Uuid, bindparam, text
+from sqlmodel import select
 
 from lms_core.sdk import StateConflict, UnitOfWork
-from lms_files.models import File
+from lms_files import processors
+from lms_files.models import File, Quota
 from lms_files.settings import MIB, FilesSettings
 
 # One statement decides, whoever else asks at the same time.
@@ -20,9 +22,10 @@ RESERVE = text(
     RETURNING id
     """
 ).bindparams(bindparam("id", type_=Uuid()))
+# Not below nothing: a count that is wrong is `lms files verify` to repair, and nobody's upload to fail for.
 CHANGE = text(
     """
-    UPDATE files_quota SET reserved_bytes = reserved_bytes - :size, used_bytes = used_bytes + :used,
+    UPDATE files_quota SET reserved_bytes = greatest(reserved_bytes - :size, 0), used_bytes = used_bytes + :used,
         version = version + 1, updated_at = now()
     WHERE id = :id
     """
@@ -36,7 +39,17 @@ async def reserve(uow: UnitOfWork, institution_id: UUID | None, owner_id: UUID, 
     values = {"id": institution_id or owner_id, "size": size, "limit": limit_mb * MIB}
     if (await uow.session.execute(RESERVE, values)).first() is None:
         whose = "your own files" if institution_id is None else "the files of this institution"
-        raise StateConflict("quota_exceeded", f"There is no room left for {whose}; delete some, or ask for more.")
+        raise StateConflict(
+            "quota_exceeded",
+            f"There is no room left for {whose}; ask for more. Deleted files keep theirs until purged.",
+        )
+
+
+async def taken_types(uow: UnitOfWork, id: UUID) -> frozenset[str]:
+    """The types that an institution takes; id of a user: what is taken everywhere."""
+    statement = select(Quota.allowed_types).where(Quota.id == id)
+    own = (await uow.session.execute(statement)).scalar_one_or_none()
+    return processors.default_types(uow.context) if own is None else frozenset(own)
 
 
 async def settle(uow: UnitOfWork, file: File, is_used: bool) -> None:

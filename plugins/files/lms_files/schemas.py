@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StrictInt, StringConstraints
 
 from lms_core.sdk import Field, Input
 from lms_files.filenames import clean_filename
@@ -32,9 +32,14 @@ class FileRequest(Input):
 
     filename: Filename
     content_type: ContentType
-    size: int = Field(ge=1, description="In bytes; an upload of any other size is refused")
+    size: StrictInt = Field(ge=1, description="In bytes; an upload of any other size is refused")
     sha256: Sha256 | None = Field(default=None, description="Checked when given; computed in any case")
     course_id: UUID | None = None
+    shared: bool = Field(
+        default=True,
+        description="Of who teaches: false keeps the file from the class until a material shows it. "
+        "Students' files are never shared",
+    )
 
 
 class FileUpdate(Input):
@@ -48,7 +53,7 @@ class FileUpdate(Input):
 class UploadedPart(Input):
     """A part, and the ETag that the store answered with."""
 
-    number: int = Field(ge=1, le=10_000)
+    number: StrictInt = Field(ge=1, le=10_000)
     etag: str = Field(min_length=1, max_length=200)
 
 
@@ -60,29 +65,37 @@ class CompleteRequest(Input):
     parts: list[UploadedPart] | None = Field(default=None, max_length=10_000)
 
 
-class TextRead(BaseModel):
+class DerivativeRead(BaseModel):
+    """Something made of a file: `state`, the `reason` of a failure, and what its processor says of it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    state: DerivativeState
+    reason: str | None = None
+
+
+class TextRead(DerivativeRead):
     """The text found in a file."""
 
-    state: DerivativeState
     pages: int | None = None
     characters: int | None = None
-    reason: str | None = None
 
 
-class ThumbnailRead(BaseModel):
-    """A small WebP picture of a file."""
+class PictureRead(DerivativeRead):
+    """A WebP picture of a file: of its first page, where it has pages."""
 
-    state: DerivativeState
     width: int | None = None
     height: int | None = None
-    reason: str | None = None
 
 
 class DerivativesRead(BaseModel):
-    """What was made of a file."""
+    """What was made of a file; plugins add to it."""
+
+    model_config = ConfigDict(extra="allow")
 
     text: TextRead
-    thumbnail: ThumbnailRead
+    thumbnail: PictureRead
+    preview: PictureRead
 
 
 class FileRead(BaseModel):
@@ -98,8 +111,32 @@ class FileRead(BaseModel):
     derivatives: DerivativesRead
     course_id: UUID | None
     owner_id: UUID
+    replaces_id: UUID | None = Field(description="The file of which this is a version")
     created_at: datetime
     updated_at: datetime
+
+
+class VersionRead(BaseModel):
+    """What a file held before."""
+
+    id: UUID
+    filename: str
+    content_type: str
+    size: int
+    sha256: str
+    uploader_id: UUID
+    ready_at: datetime = Field(description="When it was uploaded and verified")
+
+
+class VersionRequest(Input):
+    """A new version of a file; it keeps its name unless there is another one."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"content_type": "application/pdf", "size": 50122}})
+
+    filename: Filename | None = None
+    content_type: ContentType
+    size: StrictInt = Field(ge=1, description="In bytes; an upload of any other size is refused")
+    sha256: Sha256 | None = Field(default=None, description="Checked when given; computed in any case")
 
 
 class PartUrl(BaseModel):
@@ -118,17 +155,82 @@ class UploadForm(BaseModel):
     expires_at: datetime
 
 
+class StoredPartRead(BaseModel):
+    """A part that has arrived."""
+
+    number: int
+    etag: str
+    size: int
+
+
 class UploadInParts(BaseModel):
-    """PUT each `part_size` bytes (the last part: the rest) to their URL, and keep the ETags for complete."""
+    """PUT each `part_size` bytes (the last part: the rest) to their URL.
+
+    `parts` are those still to be sent, up to a hundred; `uploaded` are those that the store has.
+    """
 
     kind: Literal["multipart"]
     part_size: int
+    part_count: int
     parts: list[PartUrl]
+    uploaded: list[StoredPartRead]
     expires_at: datetime
 
 
 class RequestedFile(FileRead):
     """A requested file, and how to upload it."""
+
+    upload: UploadForm | UploadInParts
+
+
+class LimitsRead(BaseModel):
+    """Room for files, in bytes; `used` and `reserved` together never pass `limit`."""
+
+    used_bytes: int
+    reserved_bytes: int
+    limit_bytes: int
+    max_upload_bytes: int
+
+
+class MyLimitsRead(LimitsRead):
+    """The same, and the types that are taken."""
+
+    allowed_types: list[str]
+
+
+class InstitutionLimitsRead(LimitsRead):
+    """The same for an institution, the types that it takes, and those that it could."""
+
+    allowed_types: list[str]
+    known_types: list[str]
+
+
+class UserLimitsUpdate(Input):
+    """Another limit; null is what holds everywhere."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"limit_bytes": 10737418240}})
+
+    limit_bytes: StrictInt | None = Field(default=None, ge=0, le=1 << 60)
+
+
+class InstitutionLimitsUpdate(UserLimitsUpdate):
+    """Another limit, or other types; null is what holds everywhere."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"allowed_types": ["application/pdf", "image/png"]}})
+
+    allowed_types: list[ContentType] | None = Field(default=None, max_length=500)
+
+
+class UploadRequest(Input):
+    """Which parts to sign; without numbers, the first hundred that have not arrived."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {}})
+
+    numbers: list[StrictInt] | None = Field(default=None, min_length=1, max_length=100)
+
+
+class UploadRead(BaseModel):
+    """How to go on with an upload."""
 
     upload: UploadForm | UploadInParts
 

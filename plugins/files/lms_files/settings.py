@@ -1,8 +1,18 @@
 """What an institution can set for files, in plugins.toml under [plugins.files]."""
 
-from pydantic import BaseModel, Field
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from lms_files.virus_scan import parse_address
 
 MIB = 1024 * 1024
+
+
+def address_of_scanner(value: str) -> str:
+    """An address that `virus_scan` can use; ValueError."""
+    parse_address(value)
+    return value
 
 
 class FilesSettings(BaseModel):
@@ -10,9 +20,14 @@ class FilesSettings(BaseModel):
 
     incoming_bucket: str = Field(default="lms-incoming", min_length=3, max_length=63)
     clean_bucket: str = Field(default="lms-clean", min_length=3, max_length=63)
-    # A copy inside the store takes 5 GiB at most.
-    max_upload_mb: int = Field(default=2048, ge=1, le=5120)
-    multipart_from_mb: int = Field(default=64, ge=1, le=5120)
+    # S3 keeps no larger object than 5 TiB.
+    max_upload_mb: int = Field(default=2048, ge=1, le=5 * MIB)
+    multipart_from_mb: int = Field(
+        default=64, ge=0, le=5120, description="0: everything goes in parts, for stores that take no forms"
+    )
+    scanner: Annotated[str, AfterValidator(address_of_scanner)] | None = Field(
+        default=None, description="A clamd, as unix:/run/clamav/clamd.ctl or tcp:host:3310; nothing is ready unscanned"
+    )
     quota_mb: int = Field(default=102_400, ge=0, description="For each institution")
     personal_quota_mb: int = Field(default=1024, ge=0, description="For each user's files without a course")
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import aioboto3
+from aiohttp import ClientPayloadError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -18,13 +19,13 @@ logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
-MISSING = ("404", "NoSuchKey", "NotFound")
+MISSING = ("404", "NoSuchKey", "NotFound", "NoSuchUpload", "NoSuchBucket", "NoSuchLifecycleConfiguration")
 CHANGED = ("412", "PreconditionFailed")
 PARTS_REFUSED = ("InvalidPart", "InvalidPartOrder", "EntityTooSmall", "MalformedXML", "InvalidRequest")
 
 
 class ObjectMissing(Exception):
-    """There is no such object, upload or bucket."""
+    """There is no such object, upload, bucket or rule."""
 
 
 class ObjectChanged(Exception):
@@ -50,14 +51,15 @@ def asking_the_store() -> Iterator[None]:
         yield
     except ClientError as error:
         code = code_of(error)
-        if code in (*MISSING, "NoSuchUpload", "NoSuchBucket"):
+        if code in MISSING:
             raise ObjectMissing(f"The store has no such thing: {code}.") from error
         if code in CHANGED:
             raise ObjectChanged from error
         if code in PARTS_REFUSED:
             raise PartsRefused from error
         raise store_away(error) from error
-    except (BotoCoreError, OSError) as error:
+    except (BotoCoreError, ClientPayloadError, OSError) as error:
+        # The second when a connection ends in the middle of an object: the client hands on what its library raises.
         raise store_away(error) from error
 
 
@@ -65,6 +67,10 @@ def store_away(error: Exception) -> Unavailable:
     """503."""
     logger.warning("the store does not do what it should: %r", error)
     return Unavailable("The store of files does not answer at the moment; try again shortly.", "store_away")
+
+
+# It keeps the description of S3 that each client is made from, several megabytes, which take 0.1 s to read.
+SESSION = aioboto3.Session()
 
 
 class Clients:
@@ -96,7 +102,7 @@ class Clients:
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
                 )
-                client = aioboto3.Session().client("s3", endpoint_url=endpoint, config=config, **self.options)
+                client = SESSION.client("s3", endpoint_url=endpoint, config=config, **self.options)
                 self.opened[key] = await self.stack.enter_async_context(client)
             return self.opened[key]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pypdfium2
 from pypdfium2 import raw
 
-from lms_files.extraction_jobs import Limits, Refused
+from lms_files.extraction_jobs import Refused
 
 
 def open_pdf(path: Path) -> pypdfium2.PdfDocument:
@@ -44,14 +44,14 @@ def _page_text(document: pypdfium2.PdfDocument, number: int) -> Iterator[str]:
     page.close()
 
 
-def thumbnail_of_pdf(path: Path, target: Path, limits: Limits) -> tuple[int, int]:
+def picture_of_pdf(path: Path, target: Path, side: int) -> tuple[int, int]:
     """The first page as a WebP picture; returns width and height in pixels. Raises Refused as `open_pdf` does."""
     # Imported here since text needs no pictures.
-    from lms_files.images import write_thumbnail
+    from lms_files.images import write_picture
 
     with open_pdf(path) as document:
         if not len(document):
             raise Refused("unsupported", "no page")
         page = document[0]
-        scale = limits.thumbnail_side / max(page.get_size())
-        return write_thumbnail(page.render(scale=scale).to_pil(), target, limits)
+        scale = side / max(page.get_size())
+        return write_picture(page.render(scale=scale).to_pil(), target, side)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lms_files.extraction_jobs import ExtractedText, Failure, Inspection, InspectJob, Limits, TextJob
+from lms_files.extraction_jobs import Derived, Failure, Inspection, InspectJob, Limits, ProcessJob
 from lms_files.limited import run_limited
 
 
@@ -15,10 +15,15 @@ def write(folder: Path, content: bytes) -> Path:
     return path
 
 
-async def text_of(path: Path, content_type: str, limits: Limits | None = None) -> ExtractedText:
+def job_for(name: str, path: Path, content_type: str) -> ProcessJob:
+    """One of the built-in processors; pictures go beside the file."""
+    return ProcessJob(path, content_type, f"lms_files.built_in_processors:{name}", path.parent)
+
+
+async def text_of(path: Path, content_type: str, limits: Limits | None = None) -> Derived:
     """The text, when there has to be one."""
-    outcome = await run_limited(TextJob(path, content_type), limits or Limits())
-    assert isinstance(outcome, ExtractedText), outcome
+    outcome = await run_limited(job_for("text", path, content_type), limits or Limits())
+    assert isinstance(outcome, Derived), outcome
     return outcome
 
 
@@ -32,6 +37,6 @@ async def verdict(path: Path, content_type: str, limits: Limits | None = None) -
 
 async def failure_of_text(path: Path, content_type: str, limits: Limits | None = None) -> str:
     """The reason why there is no text."""
-    outcome = await run_limited(TextJob(path, content_type), limits or Limits())
+    outcome = await run_limited(job_for("text", path, content_type), limits or Limits())
     assert isinstance(outcome, Failure), outcome
     return outcome.reason

@@ -210,6 +210,34 @@ def image(format_name: str = "PNG", size: tuple[int, int] = (800, 400), orientat
     return target.getvalue()
 
 
+PNG_MODES = {
+    # Its colour type, and how half a line of 8 pixels is written: red or white on the left, blue or nothing on the right.
+    "1": (0, 1, b"\xff", b"\0"),
+    "L": (0, 8, b"\xff" * 8, b"\0" * 8),
+    "LA": (4, 8, b"\xff\xff" * 8, b"\0\0" * 8),
+    "RGB": (2, 8, b"\xff\0\0" * 8, b"\0\0\xff" * 8),
+    "RGBA": (6, 8, b"\xff\0\0\xff" * 8, b"\0\0\0\0" * 8),
+    "P": (3, 8, b"\0" * 8, b"\1" * 8),
+    "P of 1 bit": (3, 1, b"\0", b"\xff"),
+    "I;16": (0, 16, b"\xff\xff" * 8, b"\0\0" * 8),
+}
+
+
+def large_png(mode: str, width: int, height: int) -> bytes:
+    """A PNG written line by line, so that the test itself takes no memory; the width is a multiple of 16."""
+    kind, depth, left, right = PNG_MODES[mode]
+    line = b"\0" + left * (width // 16) + right * (width // 16)
+    packer = zlib.compressobj(1)
+    lines = b"".join([*(packer.compress(line) for _ in range(height)), packer.flush()])
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))]
+    if kind == 3:
+        chunks += [(b"PLTE", b"\xff\0\0\0\0\xff"), (b"tRNS", b"\xff\0")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in (*chunks, (b"IDAT", lines), (b"IEND", b""))
+    )
+
+
 def png_of_claimed_size(width: int, height: int) -> bytes:
     """A tiny PNG whose header claims any size."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)

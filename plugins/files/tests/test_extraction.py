@@ -8,9 +8,9 @@ import pytest
 import samples
 from lms_files import extraction
 from lms_files.content_types import DOCX, ODP, ODS, ODT, PPTX, XLSX
-from lms_files.extraction_jobs import ExtractedText, Failure, Limits, TextJob, ThumbnailJob
+from lms_files.extraction_jobs import Derived, Failure, Limits
 from lms_files.limited import run_limited
-from outcomes import failure_of_text, text_of, verdict, write
+from outcomes import failure_of_text, job_for, text_of, verdict, write
 from PIL import Image
 
 
@@ -135,18 +135,45 @@ async def test_text_in_encodings_of_other_scripts(tmp_path: Path, encoding: str,
     assert (await text_of(write(tmp_path, words.encode(encoding)), "text/plain")).pages == (words,)
 
 
-def test_text_can_be_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "pages_of", lambda path, content_type, limits: [["a\0b\x07\tc\n", "d\ud800e"]])
-    assert extraction.text(tmp_path, "text/plain", Limits()) == {"pages": ["ab\tc\nde"], "truncated": False}
+def test_text_can_be_stored() -> None:
+    pages = [["a\0b\x07\tc\n", "d\ud800e"], "f\0g"]
+    assert extraction.cut(pages, Limits()) == (["ab\tc\nde", "fg"], False)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (
+            b"<html><head><title>T</title><style>p {}</style></head><body><p>One <b>bold</b> word<p>Two</html>",
+            "T\nOne bold word\nTwo",
+        ),
+        (b"<p>a<script>alert('x')</script>b<!-- c --><noscript>d</noscript></p>", "ab"),
+        ("<meta charset=iso-8859-1><p>Größe".encode("latin-1"), "Größe"),
+        ("<p>Größe".encode(), "Größe"),
+        ("<p>Größe".encode("utf-16"), "Größe"),
+        (b"<meta charset=no-such-thing><p>plain", "plain"),
+        (b"<" * 100_000, ""),
+        (b"<div>" * 50_000 + b"deep", "deep"),
+    ],
+)
+async def test_text_of_html(tmp_path: Path, content: bytes, text: str) -> None:
+    found = await text_of(write(tmp_path, content), "text/html")
+    if text:
+        assert found.pages == (text,)
 
 
 @pytest.mark.anyio
 async def test_text_is_cut_at_the_limit_and_says_so(tmp_path: Path) -> None:
     path = write(tmp_path, ("ü" * 1000).encode())
-    assert await text_of(path, "text/plain", Limits(text_characters=999)) == ExtractedText(("ü" * 999,), True)
-    assert await text_of(path, "text/plain", Limits(text_characters=1000)) == ExtractedText(("ü" * 1000,), False)
+    assert await text_of(path, "text/plain", Limits(text_characters=999)) == Derived(pages=("ü" * 999,), truncated=True)
+    assert await text_of(path, "text/plain", Limits(text_characters=1000)) == Derived(
+        pages=("ü" * 1000,), truncated=False
+    )
     path = write(tmp_path, samples.pdf(["first", "second", "third"]))
-    assert await text_of(path, "application/pdf", Limits(text_characters=9)) == ExtractedText(("first", "sec"), True)
+    assert await text_of(path, "application/pdf", Limits(text_characters=9)) == Derived(
+        pages=("first", "sec"), truncated=True
+    )
 
 
 @pytest.mark.anyio
@@ -162,7 +189,6 @@ async def test_text_is_cut_at_the_limit_and_says_so(tmp_path: Path) -> None:
         ("application/msword", samples.compound_file("WordDocument"), "unsupported"),
         ("image/png", samples.image(), "unsupported"),
         ("video/mp4", samples.MP4, "unsupported"),
-        ("text/html", samples.HTML, "unsupported"),
     ],
 )
 async def test_files_without_text(tmp_path: Path, content_type: str, content: bytes, reason: str) -> None:
@@ -181,7 +207,7 @@ async def test_entities_of_a_document_reach_no_other_file(tmp_path: Path) -> Non
     path = write(
         tmp_path, samples.replaced_part(samples.docx_file([]), "word/document.xml", f"{body}</w:document>".encode())
     )
-    assert "secret words" not in str(await run_limited(TextJob(path, DOCX)))
+    assert "secret words" not in str(await run_limited(job_for("text", path, DOCX)))
 
 
 # Thumbnails
@@ -190,21 +216,46 @@ async def test_entities_of_a_document_reach_no_other_file(tmp_path: Path) -> Non
 @pytest.mark.anyio
 @pytest.mark.parametrize("format_name", ["PNG", "JPEG", "GIF", "WEBP"])
 async def test_thumbnail_of_a_picture(tmp_path: Path, format_name: str) -> None:
-    target = tmp_path / "thumbnail"
+    target = tmp_path / "thumbnail.webp"
     path = write(tmp_path, samples.image(format_name, (1000, 500)))
-    outcome = await run_limited(ThumbnailJob(path, f"image/{format_name.lower()}", target))
+    outcome = await run_limited(job_for("thumbnail", path, f"image/{format_name.lower()}"))
     assert not isinstance(outcome, Failure), outcome
-    assert (outcome.path, outcome.width, outcome.height) == (target, 512, 256)
+    assert (outcome.picture, outcome.facts) == (target, {"width": 512, "height": 256})
     with Image.open(target) as picture:
         assert (picture.format, picture.size) == ("WEBP", (512, 256))
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("size", [(8000, 8000), (1008, 500), (1_000_000, 64)], ids=["large", "small", "a line"])
+@pytest.mark.parametrize("mode", samples.PNG_MODES)
+async def test_pictures_of_every_mode(tmp_path: Path, mode: str, size: tuple[int, int]) -> None:
+    path = write(tmp_path, samples.large_png(mode, *size))
+    assert await verdict(path, "image/png") is None
+    for name, side in (("thumbnail", 512), ("preview", 1600)):
+        outcome = await run_limited(job_for(name, path, "image/png"))
+        assert not isinstance(outcome, Failure), outcome
+        assert outcome.picture is not None
+        with Image.open(outcome.picture) as picture:
+            width, height = picture.size
+            assert width == min(side, size[0])
+            assert height == max(1, round(width * size[1] / size[0]))
+            shown = picture.convert("RGBA")
+            pixels = shown.getpixel((width // 4, height // 2)), shown.getpixel((width * 3 // 4, height // 2))
+        (red, green, blue, alpha), (_, _, other_blue, other_alpha) = pixels
+        is_grey = mode in ("1", "L", "LA", "I;16")
+        assert (red > 230, green > 230, blue > 230, alpha) == (True, is_grey, is_grey, 255)
+        if "A" in mode or "P" in mode:
+            assert other_alpha == 0
+        else:
+            assert (other_alpha, other_blue > 230) == (255, not is_grey)
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("format_name", ["JPEG", "WEBP"])
 async def test_thumbnail_is_turned_and_has_no_metadata(tmp_path: Path, format_name: str) -> None:
-    target = tmp_path / "thumbnail"
+    target = tmp_path / "thumbnail.webp"
     path = write(tmp_path, samples.image(format_name, (1000, 500), orientation=6))
-    outcome = await run_limited(ThumbnailJob(path, f"image/{format_name.lower()}", target))
+    outcome = await run_limited(job_for("thumbnail", path, f"image/{format_name.lower()}"))
     assert not isinstance(outcome, Failure), outcome
     with Image.open(target) as picture:
         assert picture.size == (256, 512)
@@ -219,9 +270,9 @@ async def test_thumbnail_is_turned_and_has_no_metadata(tmp_path: Path, format_na
 @pytest.mark.anyio
 async def test_thumbnail_of_the_first_page_of_a_pdf(tmp_path: Path) -> None:
     path = write(tmp_path, samples.pdf(["words", "more words"]))
-    outcome = await run_limited(ThumbnailJob(path, "application/pdf", tmp_path / "thumbnail"))
+    outcome = await run_limited(job_for("thumbnail", path, "application/pdf"))
     assert not isinstance(outcome, Failure), outcome
-    assert (outcome.width, outcome.height) == (363, 512)
+    assert outcome.facts == {"width": 363, "height": 512}
 
 
 @pytest.mark.anyio
@@ -236,8 +287,8 @@ async def test_thumbnail_of_the_first_page_of_a_pdf(tmp_path: Path) -> None:
     ],
 )
 async def test_files_without_a_thumbnail(tmp_path: Path, content_type: str, content: bytes, reason: str) -> None:
-    target = tmp_path / "thumbnail"
-    outcome = await run_limited(ThumbnailJob(write(tmp_path, content), content_type, target))
+    target = tmp_path / "thumbnail.webp"
+    outcome = await run_limited(job_for("thumbnail", write(tmp_path, content), content_type))
     assert isinstance(outcome, Failure)
     assert outcome.reason == reason
     assert not target.exists()

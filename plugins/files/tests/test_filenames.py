@@ -17,6 +17,7 @@ from lms_files.storage import MAX_PARTS, PART_BYTES, part_sizes
         ("fdp.\u202eexe.pdf", "fdp.exe.pdf"),
         ("e\u0301.pdf", "é.pdf"),
         ("نمی\u200cدانم.pdf", "نمی\u200cدانم.pdf"),
+        ("fdp.\u061cexe.pdf", "fdp.exe.pdf"),
         ("a.pdf. ..", "a.pdf"),
         ("a\u2028b.pdf", "ab.pdf"),
         (".hidden", ".hidden"),

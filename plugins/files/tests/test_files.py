@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 from urllib.parse import unquote
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import samples
@@ -17,7 +17,7 @@ from lms_files.storage import Store, store_of
 from lms_files.storage_clients import ObjectMissing
 from lms_files.verification import verify
 
-from lms_core.testing import Lms, School
+from lms_core.testing import Caller, Lms, School
 
 CONTENT = samples.pdf(["Photosynthesis needs light.", "", "Mitochondria do not."])
 
@@ -34,6 +34,7 @@ async def test_a_pdf(lms: Lms, school: School) -> None:
     text = file["derivatives"]["text"]
     assert text == {"state": "ready", "pages": 3, "characters": 47}
     assert file["derivatives"]["thumbnail"] == {"state": "ready", "width": 363, "height": 512}
+    assert file["derivatives"]["preview"] == {"state": "ready", "width": 1132, "height": 1600}
     assert await pages_of(lms, file["id"]) == [(1, "Photosynthesis needs light."), (3, "Mitochondria do not.")]
     answer = await downloaded(school.student, file["id"])
     assert answer.content == CONTENT
@@ -84,11 +85,17 @@ async def test_other_types(
     lms: Lms, school: School, content: bytes, content_type: str, filename: str, derivatives: dict[str, Any]
 ) -> None:
     file = await finish(lms, school.teacher, content, content_type, filename)
-    assert (file["state"], file["derivatives"]) == ("ready", derivatives)
+    made = file["derivatives"]
+    assert made.pop("preview")["state"] == derivatives["thumbnail"]["state"]
+    assert (file["state"], made) == ("ready", derivatives)
     assert (await downloaded(school.teacher, file["id"])).content == content
     if derivatives["thumbnail"]["state"] != "ready":
         answer = await school.teacher.get(f"/files/{file['id']}/download?variant=thumbnail")
-        assert (answer.status_code, answer.json()["code"]) == (404, "thumbnail_not_found")
+        assert (answer.status_code, answer.json()["code"]) == (404, "picture_not_found")
+        # Whatever is asked for, the code is one that clients know.
+        for variant in ("state", "file", "course"):
+            answer = await school.teacher.get(f"/files/{file['id']}/download?variant={variant}")
+            assert (answer.status_code, answer.json()["code"]) == (404, "picture_not_found")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +112,7 @@ async def test_rejected(
 ) -> None:
     file = await finish(lms, school.teacher, content, content_type, "a file", course_id=school.course["id"], **more)
     assert (file["state"], file["reason"]) == ("rejected", reason)
-    assert file["derivatives"] == {"text": {"state": "none"}, "thumbnail": {"state": "none"}}
+    assert file["derivatives"] == {name: {"state": "none"} for name in ("text", "thumbnail", "preview")}
     answer = await school.teacher.get(f"/files/{file['id']}/download")
     assert (answer.status_code, answer.json()["code"]) == (409, "file_not_ready")
     rows = await lms.sql("SELECT * FROM files_quota WHERE id = :id", id=school.institution["id"])
@@ -161,7 +168,9 @@ async def test_verifying_twice_is_verifying_once(lms: Lms, school: School) -> No
 async def test_a_worker_that_dies_at_any_step(
     lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch, place: Any, step: str, after: bool
 ) -> None:
-    file = await upload(school.teacher, CONTENT)
+    # Bytes that nobody has uploaded before, so that there is something to copy.
+    content = samples.pdf([uuid4().hex])
+    file = await upload(school.teacher, content)
     whole = getattr(place, step)
 
     async def half(*arguments: Any) -> None:
@@ -175,9 +184,9 @@ async def test_a_worker_that_dies_at_any_step(
             await verify(lms.context, FileUploaded(file_id=file["id"]))
     await lms.work_off()
     assert (await school.teacher.get(f"/files/{file['id']}")).json()["derivatives"]["text"]["state"] == "ready"
-    assert (await downloaded(school.teacher, file["id"])).content == CONTENT
+    assert (await downloaded(school.teacher, file["id"])).content == content
     rows = await lms.sql("SELECT * FROM files_quota WHERE id = :id", id=school.teacher.id)
-    assert (rows[0]["used_bytes"], rows[0]["reserved_bytes"]) == (len(CONTENT), 0)
+    assert (rows[0]["used_bytes"], rows[0]["reserved_bytes"]) == (len(content), 0)
     with pytest.raises(ObjectMissing):
         await store_of(lms.context).find("lms-incoming", f"incoming/{file['id']}")
 
@@ -265,6 +274,70 @@ async def test_renaming(lms: Lms, school: School) -> None:
     assert (await school.teacher.patch(path, {"filename": "d.pdf"})).status_code == 200
     shared = await finish(lms, school.teacher, CONTENT, course_id=school.course["id"])
     assert (await school.student.patch(f"/files/{shared['id']}", {"filename": "e.pdf"})).status_code == 403
+
+
+async def changes(caller: Caller, file: dict[str, Any], version_id: str | None = None) -> set[int]:
+    """What each way of changing a file is answered with; the last one deletes it."""
+    path, body = f"/files/{file['id']}", {"content_type": PDF, "size": len(CONTENT)}
+    answers = [
+        await caller.patch(path, {"filename": "other.pdf"}),
+        await caller.post(f"{path}/versions", body),
+        await caller.get(f"{path}/versions"),
+    ]
+    if version_id is not None:
+        answers.append(await caller.post(f"{path}/versions/{version_id}/make-current"))
+        answers.append(await caller.delete(f"/files/{version_id}"))
+    answers.append(await caller.delete(path))
+    return {answer.status_code for answer in answers}
+
+
+async def test_who_leaves_a_course_leaves_its_files(lms: Lms, school: School) -> None:
+    admin, teacher = await lms.admin(), await lms.make_user("teacher", school.institution["id"])
+    student, assistant = [await lms.make_user("student", school.institution["id"]) for _ in range(2)]
+    enrollments = [
+        await lms.enroll(school.course["id"], caller, role)
+        for caller, role in ((teacher, "teacher"), (student, "student"), (assistant, "assistant"))
+    ]
+    files = [
+        await finish(lms, caller, CONTENT, course_id=school.course["id"]) for caller in (teacher, student, assistant)
+    ]
+    own = await finish(lms, student, CONTENT)
+    version = await teacher.create(f"/files/{files[0]['id']}/versions", {"content_type": PDF, "size": len(CONTENT)})
+    await send_form(version["upload"], CONTENT)
+    for enrollment in enrollments[:2]:
+        answer = await admin.patch(f"/enrollments/{enrollment['id']}", {"state": "dropped"})
+        assert answer.status_code == 200, answer.text
+    # What they asked for while they could is not taken any more.
+    assert (await teacher.post(f"/files/{version['id']}/complete")).status_code == 403
+    for caller, file in zip((teacher, student), files, strict=False):
+        assert await changes(caller, file) == {403}
+        assert (await downloaded(caller, file["id"])).content == CONTENT
+    assert await changes(assistant, files[2]) == {200, 201, 202}
+    assert await changes(student, own) == {200, 201, 202}
+
+
+async def test_what_the_class_reads_is_not_changed_by_a_student(lms: Lms, school: School) -> None:
+    file = await finish(lms, school.student, CONTENT, course_id=school.course["id"])
+    path, other = f"/files/{file['id']}", samples.pdf(["Other words."])
+    versions = [
+        await school.student.create(f"{path}/versions", {"content_type": PDF, "size": len(other)}) for _ in range(3)
+    ]
+    for version in versions:
+        await send_form(version["upload"], other)
+    assert (await school.student.post(f"/files/{versions[0]['id']}/complete")).status_code == 202
+    await lms.work_off()
+    # Not looked at before the class reads the file.
+    assert (await school.student.post(f"/files/{versions[2]['id']}/complete")).status_code == 202
+    body = {"course_id": school.course["id"], "kind": "document", "title": "T", "file_id": file["id"]}
+    material = await school.teacher.create("/materials", {**body, "published": True})
+    assert (await school.student.post(f"/files/{versions[1]['id']}/complete")).status_code == 403
+    await lms.work_off()
+    waiting = (await school.student.get(f"/files/{versions[2]['id']}")).json()
+    assert (waiting["state"], waiting["reason"]) == ("rejected", "not_allowed")
+    assert await changes(school.student, file, versions[0]["id"]) == {403}
+    assert (await downloaded(school.student, file["id"])).content == other
+    assert (await school.teacher.patch(f"/materials/{material['id']}", {"published": False})).status_code == 200
+    assert await changes(school.student, file) == {200, 201, 202}
 
 
 async def test_deleted_and_restored(lms: Lms, school: School) -> None:

@@ -14,9 +14,9 @@ import psutil
 import pytest
 import samples
 from lms_files.content_types import DOCX, XLSX
-from lms_files.extraction_jobs import Failure, Limits, TextJob
+from lms_files.extraction_jobs import Failure, Limits
 from lms_files.limited import run_limited
-from outcomes import failure_of_text, text_of, verdict, write
+from outcomes import failure_of_text, job_for, text_of, verdict, write
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_output_is_limited(tmp_path: Path) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize(("kind", "reason"), [(signal.SIGSEGV, "crashed"), (signal.SIGKILL, "out_of_memory")])
 async def test_the_childs_death_is_a_failure_like_others(pipe: Path, kind: signal.Signals, reason: str) -> None:
-    running = asyncio.create_task(run_limited(TextJob(pipe, "text/plain")))
+    running = asyncio.create_task(run_limited(job_for("text", pipe, "text/plain")))
     descriptor = await opened(pipe)
     (child,) = children()
     child.send_signal(kind)
@@ -96,7 +96,7 @@ async def test_two_run_at_the_same_time(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_cancelling_kills_the_child(pipe: Path) -> None:
-    running = asyncio.create_task(run_limited(TextJob(pipe, "text/plain")))
+    running = asyncio.create_task(run_limited(job_for("text", pipe, "text/plain")))
     descriptor = await opened(pipe)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -108,7 +108,7 @@ async def test_cancelling_kills_the_child(pipe: Path) -> None:
 @pytest.mark.anyio
 async def test_the_child_knows_no_secrets(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LMS_SECRET_KEY", "a secret")
-    running = asyncio.create_task(run_limited(TextJob(pipe, "text/plain")))
+    running = asyncio.create_task(run_limited(job_for("text", pipe, "text/plain")))
     descriptor = await opened(pipe)
     (child,) = children()
     assert "LMS_SECRET_KEY" not in child.environ()
@@ -121,8 +121,9 @@ async def test_the_child_knows_no_secrets(pipe: Path, monkeypatch: pytest.Monkey
 def test_the_child_dies_with_its_parent(pipe: Path) -> None:
     program = (
         "import asyncio, sys; from pathlib import Path;"
-        "from lms_files.limited import run_limited; from lms_files.extraction_jobs import TextJob;"
-        "asyncio.run(run_limited(TextJob(Path(sys.argv[1]), 'text/plain')))"
+        "from lms_files.limited import run_limited; from lms_files.extraction_jobs import ProcessJob;"
+        "path = Path(sys.argv[1]); function = 'lms_files.built_in_processors:text';"
+        "asyncio.run(run_limited(ProcessJob(path, 'text/plain', function, path.parent)))"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(pipe)]) as worker:
         descriptor = os.open(pipe, os.O_WRONLY)

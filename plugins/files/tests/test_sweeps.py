@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 import samples
 from browser import described, finish, send_form, upload
 from lms_files import plugin, sweeps
-from lms_files.commands import broken_files
+from lms_files.differences import differences
 from lms_files.settings import FilesSettings
 from lms_files.storage import Store, store_of
 from lms_files.storage_clients import Clients, ObjectMissing
@@ -23,10 +25,12 @@ async def age(lms: Lms, id: str, column: str) -> None:
 
 async def test_requests_expire(lms: Lms, school: School) -> None:
     old, new = [await school.student.create("/files", described(CONTENT)) for _ in range(2)]
+    counted = sweeps.SWEPT.labels("expired")._value.get()
     await send_form(old["upload"], CONTENT)
     await age(lms, old["id"], "expires_at")
     async with lms.context.unit_of_work() as uow:
         await sweeps.expire_requests(uow)
+    assert sweeps.SWEPT.labels("expired")._value.get() >= counted + 1
     await lms.work_off()
     states = [(await school.student.get(f"/files/{file['id']}")).json()["state"] for file in (old, new)]
     assert states == ["expired", "requested"]
@@ -36,6 +40,58 @@ async def test_requests_expire(lms: Lms, school: School) -> None:
     assert rows[0]["reserved_bytes"] == len(CONTENT)
     with pytest.raises(ObjectMissing):
         await store_of(lms.context).find("lms-incoming", f"incoming/{old['id']}")
+
+
+async def test_what_has_lost_its_bytes_is_counted(lms: Lms, school: School, caplog: pytest.LogCaptureFixture) -> None:
+    file = await finish(lms, school.teacher, CONTENT + uuid4().bytes)
+    counted = sweeps.SWEPT.labels("missing_object")._value.get()
+    key = f"clean/{file['sha256'][:2]}/{file['sha256']}"
+    await store_of(lms.context).delete_clean(key)
+    await sweeps.look_for_objects(lms.context, sweeps.StoreSweepDue())
+    # It may not be copied yet.
+    assert key not in caplog.text
+    await lms.sql(
+        "UPDATE files_content SET created_at = now() - interval '2 hours' WHERE sha256 = :id RETURNING key",
+        id=file["sha256"],
+    )
+    await sweeps.look_for_objects(lms.context, sweeps.StoreSweepDue())
+    assert key in caplog.text
+    assert sweeps.SWEPT.labels("missing_object")._value.get() > counted
+    await lms.sql("UPDATE files_content SET created_at = now() WHERE sha256 = :id RETURNING key", id=file["sha256"])
+
+
+async def test_a_wrong_count_stops_nobody(lms: Lms, school: School) -> None:
+    damaged = await school.student.create("/files", described(CONTENT))
+    other = await school.teacher.create("/files", described(CONTENT))
+    await lms.sql("UPDATE files_quota SET reserved_bytes = 1 WHERE id = :id", id=school.student.id)
+    for file in (damaged, other):
+        await age(lms, file["id"], "expires_at")
+    async with lms.context.unit_of_work() as uow:
+        await sweeps.expire_requests(uow)
+    for caller, file in ((school.student, damaged), (school.teacher, other)):
+        assert (await caller.get(f"/files/{file['id']}")).json()["state"] == "expired"
+        assert (await caller.get("/files/limits/me")).json()["reserved_bytes"] == 0
+
+
+async def test_deleted_requests_expire_later(lms: Lms, school: School) -> None:
+    files = [await school.student.create("/files", described(CONTENT)) for _ in range(2)]
+    for file, days in zip(files, (6, 8), strict=True):
+        assert (await school.student.delete(f"/files/{file['id']}")).status_code == 202
+        await lms.sql(
+            "UPDATE files_file SET expires_at = now() - make_interval(days => :days) WHERE id = :id",
+            id=file["id"],
+            days=days,
+        )
+    await lms.work_off()
+    async with lms.context.unit_of_work() as uow:
+        await sweeps.expire_requests(uow)
+    assert (await school.student.get("/files/limits/me")).json()["reserved_bytes"] == len(CONTENT)
+    states = []
+    for file in files:
+        assert (await school.student.post(f"/files/{file['id']}/restore")).status_code == 202
+        await lms.work_off()
+        states.append((await school.student.get(f"/files/{file['id']}")).json()["state"])
+    assert states == ["requested", "expired"]
 
 
 async def test_stuck_work_is_taken_up_again(lms: Lms, school: School) -> None:
@@ -112,11 +168,11 @@ async def test_buckets_are_made_once(lms: Lms) -> None:
 
 
 async def test_operators_find_files_whose_object_is_gone(lms: Lms, school: School) -> None:
-    whole, broken = [await finish(lms, school.student, CONTENT) for _ in range(2)]
+    whole, broken = [await finish(lms, school.student, samples.pdf([uuid4().hex])) for _ in range(2)]
     key = (await lms.sql("SELECT clean_key FROM files_file WHERE id = :id", id=broken["id"]))[0]["clean_key"]
     store = store_of(lms.context)
     async with store.asked() as client:
         await client.delete_object(Bucket=store.clean, Key=key)
-    found = {str(id) async for id in broken_files(lms.context)}
+    found = " ".join([one.text async for one in differences(lms.context, read=False)])
     assert broken["id"] in found
     assert whole["id"] not in found

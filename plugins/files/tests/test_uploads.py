@@ -27,7 +27,7 @@ async def test_a_request_says_where_to_upload(school: School) -> None:
     file = answer.json()
     assert file["state"] == "requested"
     assert file["reason"] is None
-    assert file["derivatives"] == {"text": {"state": "pending"}, "thumbnail": {"state": "pending"}}
+    assert file["derivatives"] == {name: {"state": "pending"} for name in ("text", "thumbnail", "preview")}
     assert file["upload"]["kind"] == "post"
     assert file["upload"]["fields"]["key"] == f"incoming/{file['id']}"
     assert file["upload"]["expires_at"].endswith("Z")
@@ -47,6 +47,8 @@ async def test_a_request_says_where_to_upload(school: School) -> None:
         ({"size": 5 << 40}, 413, "file_too_large"),
         ({"size": 0}, 422, "invalid_input"),
         ({"size": -1}, 422, "invalid_input"),
+        ({"size": True}, 422, "invalid_input"),
+        ({"size": "5"}, 422, "invalid_input"),
         ({"sha256": "abc"}, 422, "invalid_input"),
         ({"filename": "../"}, 422, "invalid_input"),
         ({"filename": "x" * 256}, 422, "invalid_input"),
@@ -59,6 +61,12 @@ async def test_a_request_says_where_to_upload(school: School) -> None:
 async def test_what_is_not_taken(school: School, changes: dict[str, object], status: int, code: str) -> None:
     answer = await school.student.post("/files", {**described(CONTENT), **changes})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_windows_calls_a_csv_file_one_of_excels(lms: Lms, school: School) -> None:
+    file = await finish(lms, school.student, b"a,b\n1,2\n", "application/vnd.ms-excel", "grades.CSV")
+    assert (file["state"], file["content_type"]) == ("ready", "text/csv")
+    assert (await downloaded(school.student, file["id"])).headers["Content-Type"] == "text/csv"
 
 
 async def test_who_may_upload_to_a_course(lms: Lms, school: School) -> None:
@@ -165,8 +173,8 @@ async def test_an_upload_in_parts(lms: Lms, school: School, monkeypatch: pytest.
     file = await school.teacher.create("/files", described(content, "video/mp4", "lecture.mp4"))
     assert (file["upload"]["kind"], len(file["upload"]["parts"])) == ("multipart", 2)
     path = f"/files/{file['id']}/complete"
-    wrong = {"parts": [{"number": 1, "etag": '"0"'}]}
-    assert (await school.teacher.post(path)).json()["code"] == "parts_required"
+    wrong = {"parts": [{"number": number, "etag": '"0"'} for number in (1, 2)]}
+    assert (await school.teacher.post(path)).json()["code"] == "upload_missing"
     assert (await school.teacher.post(path, wrong)).json()["code"] == "upload_missing"
     parts = await send_parts(file["upload"], content)
     assert (await school.teacher.post(path, wrong)).json()["code"] == "parts_refused"
@@ -176,6 +184,20 @@ async def test_an_upload_in_parts(lms: Lms, school: School, monkeypatch: pytest.
     await lms.work_off()
     assert (await school.teacher.get(f"/files/{file['id']}")).json()["state"] == "ready"
     assert (await downloaded(school.teacher, file["id"])).content == content
+
+
+@pytest.mark.parametrize("size", [1, 500])
+async def test_everything_goes_in_parts_where_the_store_takes_no_forms(
+    lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(lms.context.platform.plugin_settings(FilesSettings), "multipart_from_mb", 0)
+    content = b"x" * size
+    file = await school.student.create("/files", described(content, "text/plain", "a.txt"))
+    assert (file["upload"]["kind"], file["upload"]["part_count"]) == ("multipart", 1)
+    await send_parts(file["upload"], content)
+    assert (await school.student.post(f"/files/{file['id']}/complete")).status_code == 202
+    await lms.work_off()
+    assert (await downloaded(school.student, file["id"])).content == content
 
 
 async def test_an_idempotency_key_makes_one_request_of_two(school: School) -> None:
