@@ -1,46 +1,56 @@
 """Who a material is for: everybody in its course, or those in some of the sections and groups."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from lms_courses.contracts import SECTION, SECTIONS, CourseCatalog, in_published_course
+from lms_courses.contracts import SECTION, SECTIONS, CourseCatalog
 from lms_enrollments.contracts import takes_part
 from lms_groups.contracts import GROUP, GROUPS, GroupDirectory, is_in_group
-from lms_users.contracts import is_actor_or_ward
-from sqlalchemy import JSON, ColumnElement, and_, case, cast, delete, exists, func, literal, null, or_
+from lms_users.contracts import is_some_ward
+from sqlalchemy import JSON, ColumnElement, and_, case, delete, exists, func, null, or_
 from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.orm import aliased
 from sqlalchemy.orm.attributes import flag_modified
 from sqlmodel import col, select
 
-from lms_core.sdk import NotFound, UnitOfWork
+from lms_core.sdk import ACTOR_ID, Invalid, NotFound, UnitOfWork
 from lms_materials.contracts import MATERIAL
 from lms_materials.models import Audience, Material
 from lms_materials.schemas import AudienceOfMaterial
+from lms_materials.sql_json import NONE_OF_THEM
 
 
-def includes(user_id: Any) -> ColumnElement[bool]:
-    """A condition: the user is in one of the sections or groups, which live."""
-    section_lives = exists().where(SECTIONS.c.id == col(Audience.section_id), ~SECTIONS.c.is_deleted)
-    in_section = takes_part(col(Material.course_id), user_id, col(Audience.section_id))
-    return exists().where(
-        col(Audience.material_id) == col(Material.id),
-        or_(
-            and_(col(Audience.section_id).is_not(None), section_lives, in_section),
-            and_(col(Audience.group_id).is_not(None), is_in_group(col(Audience.group_id), user_id)),
-        ),
+def is_among(named: Any, course_id: Any, user_id: Any) -> ColumnElement[bool]:
+    """A condition: the user is in the section, or the group, that a row of `named` names, and that lives."""
+    sections = SECTIONS.alias()
+    section_lives = exists().where(sections.c.id == named.section_id, ~sections.c.is_deleted).correlate_except(sections)
+    return or_(
+        and_(named.section_id.is_not(None), section_lives, takes_part(course_id, user_id, named.section_id)),
+        and_(named.group_id.is_not(None), is_in_group(named.group_id, user_id)),
     )
 
 
-IS_FOR_ACTOR = or_(~col(Material.restricted), is_actor_or_ward(includes))
-MAY_BE_READ = and_(col(Material.published).is_(True), in_published_course(col(Material.course_id)), IS_FOR_ACTOR)
-"""A condition: whoever reads what is published in the course may read this."""
+def includes(material: Any, user_id: Any) -> ColumnElement[bool]:
+    """A condition: the user is in one of the sections or groups that a material is for."""
+    named = aliased(Audience)
+    found = exists().where(col(named.material_id) == material.id, is_among(named, material.course_id, user_id))
+    return found.correlate_except(named)
+
+
+def is_for_actor(material: Any) -> ColumnElement[bool]:
+    """A condition: a material is for the caller, or for a student in this course whose guardian they are."""
+
+    def includes_ward(student_id: Any) -> ColumnElement[bool]:
+        return and_(takes_part(material.course_id, student_id), includes(material, student_id))
+
+    return or_(~material.restricted, includes(material, ACTOR_ID), is_some_ward(includes_ward))
 
 
 def ids_of(column: Any, lives: ColumnElement[bool]) -> Any:
     """A JSON array of ids that live."""
     found = func.json_agg(aggregate_order_by(column, column)).filter(column.is_not(None), lives)
-    return func.coalesce(found, cast(literal("[]"), JSON()))
+    return func.coalesce(found, NONE_OF_THEM)
 
 
 SHOWN: Any = case(
@@ -70,19 +80,14 @@ SHOWN: Any = case(
 """What answers show: the sections and groups that live, null for everybody."""
 
 
-def shown_through_material(file: Any) -> ColumnElement[bool]:
-    """A condition: a material that may be read shows the file."""
-    return exists().where(col(Material.file_id) == file.id, ~col(Material.is_deleted), MAY_BE_READ)
-
-
-async def require(uow: UnitOfWork, course_id: UUID, audience: AudienceOfMaterial) -> None:
+async def require(uow: UnitOfWork, course_id: UUID, section_ids: Collection[UUID], group_ids: Collection[UUID]) -> None:
     """404 unless the sections are those of the course, and the groups its own or an institution's that one may know."""
-    catalog = uow.use(CourseCatalog)
-    for section_id in sorted(audience.section_ids):
-        if not await catalog.has_section(uow, course_id, section_id):
+    live = await uow.use(CourseCatalog).sections_among(uow, course_id, section_ids)
+    for section_id in sorted(section_ids):
+        if section_id not in live:
             raise NotFound(SECTION, section_id)
-    known = await uow.use(GroupDirectory).known_among(uow, audience.group_ids, course_id)
-    for group_id in audience.group_ids:
+    known = await uow.use(GroupDirectory).known_among(uow, group_ids, course_id)
+    for group_id in sorted(group_ids):
         if group_id not in known:
             raise NotFound(GROUP, group_id)
 
@@ -91,7 +96,17 @@ async def put(uow: UnitOfWork, material: Material, audience: AudienceOfMaterial 
     """Make a material be for these and nobody else, or (None) for everybody in the course."""
     before = await of(uow, material)
     if audience is not None:
-        await require(uow, material.course_id, audience)
+        was_for = before or {"section_ids": [], "group_ids": []}
+        sections = {id for id in audience.section_ids if str(id) not in was_for["section_ids"]}
+        groups = {id for id in audience.group_ids if str(id) not in was_for["group_ids"]}
+        await require(uow, material.course_id, sections, groups)
+        if before is not None and await is_as_shown(uow, material, audience):
+            # What was read is written back: dead sections and groups, which are not shown, stay too.
+            return
+        if not audience.section_ids and not audience.group_ids:
+            raise Invalid(
+                "invalid_input", "The audience names nobody; null is everybody in the course.", ("body", "audience")
+            )
     await uow.session.execute(delete(Audience).where(col(Audience.material_id) == material.id))
     rows: Sequence[Audience] = []
     if audience is not None:
@@ -105,6 +120,13 @@ async def put(uow: UnitOfWork, material: Material, audience: AudienceOfMaterial 
     flag_modified(material, "restricted")
     after = None if audience is None else audience.model_dump(mode="json")
     uow.record("changed", MATERIAL, material.id, {"audience": {"before": before, "after": after}})
+
+
+async def is_as_shown(uow: UnitOfWork, material: Material, audience: AudienceOfMaterial) -> bool:
+    """Whether these are the sections and groups that answers show."""
+    shown = (await uow.session.execute(select(SHOWN).where(Material.id == material.id))).scalar_one()
+    given = audience.model_dump(mode="json")
+    return all(sorted(given[name]) == sorted(shown[name]) for name in shown)
 
 
 async def of(uow: UnitOfWork, material: Material) -> dict[str, list[str]] | None:

@@ -1,12 +1,18 @@
 """The materials plugin, as the core sees it."""
 
+from datetime import timedelta
 from typing import Any
 
-from lms_courses.contracts import COURSE
-from lms_files.contracts import FILE, TextExtracted
+from lms_courses.contracts import COURSE, in_published_course
+from lms_files.contracts import FILE, FileReplaced, TextExtracted
+from lms_users.contracts import USER, is_some_ward
+from sqlmodel import col
+from typer import Typer
 
 from lms_core.sdk import (
+    ACTOR_ID,
     Cascade,
+    Extension,
     Handler,
     Permission,
     PluginInfo,
@@ -15,34 +21,71 @@ from lms_core.sdk import (
     ReadThrough,
     Restored,
     Router,
+    Schedule,
+    Service,
     Setup,
     hookimpl,
 )
-from lms_materials import service
-from lms_materials.audience import MAY_BE_READ, shown_through_material
-from lms_materials.contracts import MaterialChanged
+from lms_materials import assignment_routes, kinds, module_routes, service, submissions
+from lms_materials.commands import commands
+from lms_materials.contracts import MATERIAL, MODULE, Gradebook, MaterialChanged
 from lms_materials.demo import make_demo
+from lms_materials.gradebook import CourseGradebook
 from lms_materials.indexing import index_changed_material, index_extracted_text
-from lms_materials.models import Audience, Material, MaterialText
+from lms_materials.models import (
+    Assignment,
+    Audience,
+    Completion,
+    DueExtension,
+    Grade,
+    Language,
+    Material,
+    MaterialText,
+    Module,
+    Prerequisite,
+    Revision,
+    Submission,
+    SubmittedFile,
+    Word,
+)
 from lms_materials.router import router
+from lms_materials.visibility import may_be_read, shown_through_material
 
 plugin = PluginInfo(
     "materials",
-    "What a course holds, and the search over it",
-    requires=("users", "courses", "enrollments", "groups", "files"),
+    "What a course holds, what students hand in, their grades, and the search over it",
+    requires=("institutions", "users", "courses", "enrollments", "groups", "files"),
 )
+
+
+HANDED_IN = col(Submission.state) == "submitted"
 
 
 @hookimpl
 def lms_routes() -> list[Router]:
     """`/materials`."""
-    return [router]
+    return [module_routes.router, assignment_routes.router, router]
 
 
 @hookimpl
 def lms_models() -> list[type[Any]]:
-    """Materials, whom they are for, and what search looks at."""
-    return [Material, Audience, MaterialText]
+    """Modules, materials and all about them, what students hand in and how that is graded, what search looks at."""
+    return [
+        Module,
+        Material,
+        Audience,
+        Revision,
+        Prerequisite,
+        Completion,
+        Assignment,
+        DueExtension,
+        Submission,
+        SubmittedFile,
+        Grade,
+        MaterialText,
+        Language,
+        Word,
+    ]
 
 
 @hookimpl
@@ -55,14 +98,31 @@ def lms_permissions() -> list[Permission | ReadRule | ReadThrough]:
         Permission("materials.create", "Add materials to a course", roles=("teacher", "principal")),
         Permission("materials.edit", "Change and publish materials", roles=staff),
         Permission("materials.delete", "Delete and restore materials", roles=("teacher", "principal")),
-        ReadRule(
-            Material,
-            "materials.read",
-            where=MAY_BE_READ,
-        ),
+        Permission("materials.complete", "Say that one is done with something", roles=("student",)),
+        Permission("materials.submit", "Hand something in", roles=("student",)),
+        Permission("materials.read_submissions", "Read what all students hand in, and their grades", roles=staff),
+        Permission("materials.delete_submissions", "Delete and restore what was handed in", roles=("principal",)),
+        Permission("materials.grade", "Grade what students hand in", roles=("teacher", "assistant")),
+        ReadRule(Material, "materials.read", where=may_be_read(Material)),
         ReadRule(Material, "materials.read_drafts"),
+        ReadRule(
+            Module,
+            "materials.read",
+            where=col(Module.published).is_(True) & in_published_course(col(Module.course_id)),
+        ),
+        ReadRule(Module, "materials.read_drafts"),
+        ReadRule(DueExtension, "materials.edit"),
+        ReadRule(Submission, where=col(Submission.user_id) == ACTOR_ID),
+        ReadRule(Submission, "materials.read_submissions", where=HANDED_IN),
+        ReadRule(
+            Submission,
+            "materials.read",
+            where=HANDED_IN & is_some_ward(lambda student_id: col(Submission.user_id) == student_id),
+        ),
         # A file is shared with the whole course while a material for everybody shows it (service.share_files).
         ReadThrough(FILE, "materials.read", where=shown_through_material),
+        ReadThrough(FILE, "materials.read_submissions", where=submissions.submission_shows),
+        ReadThrough(FILE, "materials.read", where=submissions.submission_of_ward_shows),
     ]
 
 
@@ -72,6 +132,7 @@ def lms_handlers() -> list[Handler]:
     return [
         Handler("materials.index_material", MaterialChanged, index_changed_material),
         Handler("materials.index_text", TextExtracted, index_extracted_text),
+        Handler("materials.forget_text", FileReplaced, index_extracted_text),
         Handler("materials.share_restored_file", Restored, service.share_restored_file),
     ]
 
@@ -80,9 +141,38 @@ def lms_handlers() -> list[Handler]:
 def lms_cascades() -> list[Cascade | Reaction]:
     """Materials hang under courses; a deleted file takes nothing. A deleted material shows its file to nobody."""
     return [
+        Cascade(child=Module, column="course_id", parent=COURSE),
         Cascade(child=Material, column="course_id", parent=COURSE),
+        Cascade(child=Material, column="module_id", parent=MODULE, inside=True),
+        Cascade(child=DueExtension, column="material_id", parent=MATERIAL),
+        Cascade(child=Submission, column="material_id", parent=MATERIAL),
+        Cascade(child=Submission, column="user_id", parent=USER),
         Reaction(Material, deleted=service.share_files_of, restored=service.share_files_of_restored),
     ]
+
+
+@hookimpl
+def lms_extensions() -> list[Extension]:
+    """The kinds that come with this plugin; others add theirs in the same way."""
+    return list(kinds.BUILT_IN)
+
+
+@hookimpl
+def lms_services() -> list[Service]:
+    """The grades, for plugins that weigh them."""
+    return [Service(Gradebook, CourseGradebook())]
+
+
+@hookimpl
+def lms_commands() -> list[Typer]:
+    """`lms materials …`."""
+    return [commands]
+
+
+@hookimpl
+def lms_schedules() -> list[Schedule]:
+    """What publishes itself."""
+    return [Schedule("materials.publish_due", timedelta(minutes=1), service.publish_due)]
 
 
 @hookimpl

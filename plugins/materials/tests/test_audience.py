@@ -182,3 +182,65 @@ async def test_audiences_that_are_none(lms: Lms, school: School) -> None:
         refused = await school.teacher.post("/materials", {**body, "audience": audience})
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input"), audience
     assert await school.principal.items("/materials", course_id=school.course["id"]) == []
+
+
+async def test_a_guardian_reads_what_their_own_student_reads(lms: Lms, school: School) -> None:
+    other = await classmate(lms, school)
+    guardian = await lms.make_user()
+    await (await lms.admin()).create(f"/users/{other.id}/guardians", {"guardian_id": str(guardian.id)})
+    # Guardians of those who are in an audience somewhere, which must not make others' condition true.
+    await (await lms.admin()).create(
+        f"/users/{school.student.id}/guardians", {"guardian_id": str((await lms.make_user()).id)}
+    )
+    for audience in (
+        {"group_ids": [await group_with(school, school.student)]},
+        {"section_ids": [await section_with(school, school.student)]},
+    ):
+        material = await page_for(school, audience)
+        await lms.work_off()
+        assert await reads(school.student, material)
+        for caller in (other, guardian):
+            assert not await reads(caller, material), audience
+
+
+async def test_of_two_students_of_a_guardian_one_has_to_be_in_course_and_audience(lms: Lms, school: School) -> None:
+    in_course, in_group = await classmate(lms, school), await lms.make_user("student", school.institution["id"])
+    guardian = await lms.make_user()
+    for ward in (in_course, in_group):
+        await (await lms.admin()).create(f"/users/{ward.id}/guardians", {"guardian_id": str(guardian.id)})
+    group = await school.principal.create("/groups", {"institution_id": school.institution["id"], "name": uuid4().hex})
+    await school.principal.create(f"/groups/{group['id']}/members", {"user_id": str(in_group.id)})
+    material = await school.principal.create(
+        "/materials",
+        {
+            "course_id": school.course["id"],
+            "kind": "page",
+            "title": "Mitosis",
+            "published": True,
+            "audience": {"group_ids": [group["id"]]},
+        },
+    )
+    await lms.work_off()
+    assert not await reads(guardian, material)
+
+
+async def test_what_an_answer_says_can_be_written_back(lms: Lms, school: School) -> None:
+    group_id = await group_with(school, school.student)
+    material = await page_for(school, {"group_ids": [group_id]})
+    path = f"/materials/{material['id']}"
+    assert (await school.teacher.delete(f"/groups/{group_id}")).status_code == 202
+    await lms.work_off()
+    shown = (await school.teacher.get(path)).json()["audience"]
+    assert shown == {"section_ids": [], "group_ids": []}
+    assert (await school.teacher.patch(path, {"audience": shown})).status_code == 200
+    assert (await school.teacher.post(f"/groups/{group_id}/restore")).status_code == 202
+    await lms.work_off()
+    assert (await school.teacher.get(path)).json()["audience"]["group_ids"] == [group_id]
+    # A group that one may not know stays when one adds to it.
+    shared = await school.principal.create("/groups", {"institution_id": school.institution["id"], "name": uuid4().hex})
+    await school.principal.patch(path, {"audience": {"group_ids": [shared["id"]]}})
+    assistant = await lms.make_user("student", school.institution["id"])
+    await lms.enroll(school.course["id"], assistant, "assistant")
+    assert (await assistant.get(f"/groups/{shared['id']}")).status_code == 404
+    both = {"group_ids": [shared["id"], group_id]}
+    assert (await assistant.patch(path, {"audience": both})).status_code == 200

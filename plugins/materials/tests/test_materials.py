@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 import samples
+from browser import finish
 
 from lms_core.testing import Caller, Lms, School
 
@@ -173,12 +174,29 @@ async def test_a_file_of_another_course_is_not_found(lms: Lms, school: School) -
     assert (answer.status_code, answer.json()["code"]) == (404, "file_not_found")
 
 
+async def test_an_exam_is_kept_from_the_class_until_its_material_shows_it(lms: Lms, school: School) -> None:
+    course = {"course_id": school.course["id"]}
+    file = await finish(lms, school.teacher, samples.pdf(["Exam"]), shared=False, **course)
+    assert (await school.student.get(f"/files/{file['id']}")).status_code == 404
+    made = await school.teacher.create(
+        "/materials", {**course, "kind": "document", "title": "Exam", "file_id": file["id"]}
+    )
+    assert (await school.student.get(f"/files/{file['id']}")).status_code == 404
+    await school.teacher.patch(f"/materials/{made['id']}", {"published": True})
+    assert (await school.student.get(f"/files/{file['id']}")).status_code == 200
+    # It is nothing for those who only hand in.
+    own = await finish(lms, school.student, samples.pdf(["Mine"]), shared=True, **course)
+    classmate = await lms.make_user("student", school.institution["id"])
+    await lms.enroll(school.course["id"], classmate)
+    assert (await classmate.get(f"/files/{own['id']}")).status_code == 404
+
+
 @pytest.mark.parametrize(
     "fields",
     [
         {"kind": "document"}, {"kind": "link"}, {"kind": "link", "url": "javascript:alert(1)"}, {"kind": "quiz"},
         {"kind": "page", "url": "https://example.org"}, {"kind": "page", "body": "ü" * 140_000},
-        {"kind": "page", "position": -1}, {"kind": "page", "position": 2**40},
+        {"kind": "page", "position": -(2**40)}, {"kind": "page", "position": 2**40},
     ],
 )  # fmt: skip
 async def test_bad_fields_are_422(school: School, fields: dict[str, Any]) -> None:
