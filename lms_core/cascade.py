@@ -20,6 +20,7 @@ from lms_core.deletion import (
     Restored,
     RestoreRequested,
     count_taken,
+    decides_roles,
     find_conflicts,
     hold_parents_of_dead,
     kinds_taken,
@@ -95,6 +96,9 @@ async def stamp_chunk(uow: UnitOfWork, event: Deleted, edge: Cascade, kind: Kind
             stamp(kind.model, event.deletion_id).where(child.c.id.in_(ids), ~child.c.is_deleted).returning(child.c.id)
         )
         await react_to_delete(uow, kind, list(taken.scalars()))
+        if decides_roles(uow, kind):
+            # Whoever asked since the root went was told what these rows gave.
+            uow.announce("all")
     return len(ids)
 
 
@@ -129,6 +133,7 @@ async def run_restore(context: Context, event: RestoreRequested) -> None:
 
 async def revive_chunk(uow: UnitOfWork, event: RestoreRequested, kind: Kind) -> int | None:
     """Bring back up to a chunk of rows; they stay hidden under the dead root."""
+    uow.caused_by = event.actor_id
     if not await holds_state(uow, event.deletion_id, "restoring"):
         return None
     table = inspect(kind.model).local_table
@@ -155,7 +160,7 @@ async def leave_to_other_deletions(uow: UnitOfWork, event: RestoreRequested, kin
             .join(parent, parent.c.id == child.c[edge.column])
             .where(child.c.id.in_(ids))
             .order_by(parent.c.id)
-            .with_for_update(of=parent, read=True)
+            .with_for_update(of=parent, read=not reacts_to_restore(kind))
         )
         rows = (await uow.session.execute(held)).all()
         moved |= {id: deletion_id for id, deletion_id in rows if deletion_id not in (None, event.deletion_id)}
@@ -165,6 +170,11 @@ async def leave_to_other_deletions(uow: UnitOfWork, event: RestoreRequested, kin
         other = (await uow.session.execute(select(Deletion).where(col(Deletion.id) == deletion_id))).scalar_one()
         other.counts = {**other.counts, kind.name: other.counts.get(kind.name, 0) + len(staying)}
     return set(moved)
+
+
+def reacts_to_restore(kind: Kind) -> bool:
+    """Whether something else happens when rows of this kind come back, which may change what they hang under."""
+    return any(reaction.restored is not None for reaction in kind.reactions)
 
 
 async def react_to_restore(uow: UnitOfWork, event: RestoreRequested, kind: Kind, ids: list[UUID]) -> None:
@@ -177,6 +187,7 @@ async def react_to_restore(uow: UnitOfWork, event: RestoreRequested, kind: Kind,
 
 async def finish_restore(uow: UnitOfWork, event: RestoreRequested, root: Kind) -> bool:
     """The root comes back, unless something has come in its way meanwhile."""
+    uow.caused_by = event.actor_id
     found = await uow.session.execute(
         select(Deletion).where(Deletion.id == event.deletion_id, Deletion.state == "restoring").with_for_update()  # type: ignore[arg-type]
     )
@@ -184,7 +195,7 @@ async def finish_restore(uow: UnitOfWork, event: RestoreRequested, root: Kind) -
     if deletion is None:
         return True
     try:
-        await hold_parents_of_dead(uow, root, event.id)
+        await hold_parents_of_dead(uow, root, event.id, for_change=reacts_to_restore(root))
     except StateConflict:
         return False
     if await find_conflicts(uow, root, deletion, deletion.on_conflict):

@@ -117,7 +117,8 @@ def test(context: typer.Context) -> None:
 
     arguments = [*context.args]
     if not any(argument.startswith("-n") for argument in arguments):
-        arguments += ["-n", str(min(os.cpu_count() or 1, 4))]
+        # One more than there are cores, since some tests wait for processes; neighbours stay together, who share systems.
+        arguments += ["-n", str(min(os.cpu_count() or 1, 4) + 1), "--dist", "worksteal"]
     raise typer.Exit(int(pytest.main(arguments)))
 
 

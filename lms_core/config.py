@@ -1,6 +1,7 @@
 """Settings: plugins.toml says which plugins run and how; the environment overrides it and holds the secrets."""
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from lms_core.errors import StartRefused
 
 DEVELOPMENT_SECRET = "development-only-secret-development-only"
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@A-Z]+")
 
 
 class Settings(BaseSettings):
@@ -73,9 +75,20 @@ def load_settings() -> Settings:
         raise StartRefused(f"The environment variable {name} is not usable: {first['msg']}.") from None
     if settings.smtp_url and not settings.mail_from:
         raise StartRefused("LMS_MAIL_FROM is missing; set it to the address from which LMS_SMTP_URL sends.")
+    refuse_what_is_no_origin(settings.cors_origins)
     if settings.production:
         refuse_unsafe_production(settings)
     return settings
+
+
+def refuse_what_is_no_origin(origins: str) -> None:
+    """Raise StartRefused for what no browser will ever say where it comes from, such as an address with a path."""
+    for origin in (one.strip() for one in origins.split(",")):
+        if origin not in ("", "*") and not ORIGIN.fullmatch(origin):
+            raise StartRefused(
+                f"LMS_CORS_ORIGINS has {origin!r}, which is no origin; write it like https://front.example:8443, "
+                "in small letters and without a slash at the end."
+            )
 
 
 def refuse_unsafe_production(settings: Settings) -> None:

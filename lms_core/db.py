@@ -162,9 +162,14 @@ def raise_versions(session: Session, *_: Any) -> None:
 
 
 class Read:
-    """A `select()` compiled once and run on the read pool; `bindparam`s become keyword arguments."""
+    """A `select()` compiled once and run on the read pool; `bindparam`s become keyword arguments.
 
-    def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
+    With `plan_once` PostgreSQL keeps one plan for whatever the values are: for what is found by an id. Read rules make
+    long statements, whose planning takes up to five times as long as the rest. Else it may plan anew for other values.
+    """
+
+    def __init__(self, statement: Select[*tuple[Any, ...]], plan_once: bool = False) -> None:
+        self.plan_once = plan_once
         bound = [part for part in iterate(statement) if isinstance(part, BindParameter)]
         open_names = {part.key for part in bound if part.required}
         compiled = statement.params(dict.fromkeys(open_names)).compile(dialect=READ_DIALECT)
@@ -182,11 +187,11 @@ class Read:
 
     async def all(self, database: Database, **given: Any) -> list[asyncpg.Record]:
         """Every row."""
-        return await database.read(self.sql, self.arguments(given))
+        return await database.read(self.sql, self.arguments(given), self.plan_once)
 
     async def one(self, database: Database, **given: Any) -> asyncpg.Record | None:
         """The first row, or None."""
-        rows = await database.read(self.sql, self.arguments(given))
+        rows = await database.read(self.sql, self.arguments(given), self.plan_once)
         return rows[0] if rows else None
 
 
@@ -231,7 +236,7 @@ class Database:
         )
         self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         self.connections: weakref.WeakSet[asyncpg.Connection] = weakref.WeakSet()
-        self.reads: asyncpg.Pool | None = None
+        self.reads: dict[bool, asyncpg.Pool] = {}
         self.reads_lock = asyncio.Lock()
         self.listeners: list[Callable[[str], None]] = []
         self.watching = False
@@ -249,25 +254,27 @@ class Database:
         """Count a statement; tests compare these figures before and after a request."""
         self.statements += 1
 
-    async def read(self, sql: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
+    async def read(self, sql: str, arguments: Sequence[Any], plan_once: bool = False) -> list[asyncpg.Record]:
         """Run one read in autocommit; the connection is held for the query only."""
         self.refuse_while_away()
-        pool = self.reads or await self.open_reads()
+        pool = self.reads.get(plan_once) or await self.open_reads(plan_once)
         self.statements += 1
         async with pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
             rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
             return rows
 
-    async def open_reads(self) -> asyncpg.Pool:
-        """Open the read pool on first use, so that a process starts while the database is away."""
+    async def open_reads(self, plan_once: bool) -> asyncpg.Pool:
+        """Open a read pool on first use, so that a process starts while the database is away."""
         async with self.reads_lock:
-            if self.reads is None:
-                self.reads = await asyncpg.create_pool(
+            if plan_once not in self.reads:
+                self.reads[plan_once] = await asyncpg.create_pool(
                     self.url,
                     min_size=1,
                     max_size=self.read_pool_size,
                     timeout=CONNECT_TIMEOUT_SECONDS,
                     max_inactive_connection_lifetime=0,
+                    # Else a long statement (many read rules make one) would be parsed and planned each time anew.
+                    max_cacheable_statement_size=0,
                     reset=keep_settings,
                     init=self.prepare_read,
                     server_settings={
@@ -275,10 +282,11 @@ class Database:
                         "jit": "off",
                         "timezone": "UTC",
                         "application_name": "lms read",
+                        "plan_cache_mode": "force_generic_plan" if plan_once else "auto",
                         "statement_timeout": str(STATEMENT_TIMEOUT_MS),
                     },
                 )
-            return self.reads
+            return self.reads[plan_once]
 
     async def prepare_read(self, connection: asyncpg.Connection) -> None:
         """JSON columns stay JSON text on the way out: nothing is parsed only to be written again."""
@@ -355,9 +363,9 @@ class Database:
             self.watch_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self.watch_task
-        if self.reads is not None:
+        for pool in self.reads.values():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.reads.close(), CONNECT_TIMEOUT_SECONDS)
+                await asyncio.wait_for(pool.close(), CONNECT_TIMEOUT_SECONDS)
         await self.engine.dispose()
 
 

@@ -13,14 +13,14 @@ from uuid import UUID
 
 from fastapi import Response
 from pydantic import BaseModel
-from sqlalchemy import DateTime, String, and_, cast, exists, func, inspect, literal, select, text, update
+from sqlalchemy import DateTime, String, cast, exists, func, inspect, literal, select, text, true, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, col
 
 from lms_core.audit import DELETED, RESTORED
 from lms_core.db import Record, Table
-from lms_core.errors import Forbidden, NotFound, StateConflict
+from lms_core.errors import Forbidden, NotFound, StateConflict, Unavailable
 from lms_core.inputs import Input
 from lms_core.kinds import Kind, alive
 from lms_core.pagination import JsonBytes
@@ -108,11 +108,12 @@ class Deleted(Event, name="core.deleted.v1"):
 
 
 class RestoreRequested(Event, name="core.restore_requested.v1"):
-    """A deletion is to be undone."""
+    """A deletion is to be undone, in somebody's name (None: it was stuck, and is asked for again)."""
 
     deletion_id: UUID
     kind: str
     id: UUID
+    actor_id: UUID | None = None
 
 
 class Restored(Event, name="core.restored.v1"):
@@ -148,12 +149,41 @@ async def delete(uow: UnitOfWork, model: type[Table], id: UUID, if_match: str | 
     return await deletion_answer(uow, deletion)
 
 
+async def keep_deleted(uow: UnitOfWork, model: type[Table], id: UUID) -> None:
+    """Give a row that something larger took a deletion of its own: it does not come back with the larger thing.
+
+    Raises Unavailable while it is on its way back.
+    """
+    kind = uow.context.platform.kinds.of(model)
+    table = inspect(model).local_table
+    found = select(Deletion).where(Deletion.id == select(table.c.deletion_id).where(table.c.id == id).scalar_subquery())  # type: ignore[arg-type]
+    larger = (await uow.session.execute(found.with_for_update())).scalar_one_or_none()
+    # None, or restored by now: it came back while the lock was waited for.
+    if larger is None or larger.state in ("restoring", "restored"):
+        raise Unavailable("What took this is being restored; try again shortly.", "busy")
+    if larger.root_id == id and larger.root_kind == kind.name:
+        return
+    label = (await uow.session.execute(select(table.c[model.label_column]).where(table.c.id == id))).scalar_one()
+    own = Deletion(
+        root_kind=kind.name, root_id=id, label=str(label), state="deleted", actor_id=uow.access.actor_id,
+        counts={kind.name: 1},
+    )  # fmt: skip
+    uow.session.add(own)
+    await uow.session.flush()
+    await uow.session.execute(stamp(model, own.id).where(table.c.id == id, table.c.deletion_id == larger.id))
+    larger.counts = {**larger.counts, kind.name: larger.counts.get(kind.name, 1) - 1}
+    uow.record(DELETED, kind.name, id)
+
+
 def feeds_roles(uow: UnitOfWork, kind: Kind) -> bool:
     """Whether roles go when a row of this kind goes with all that hangs under it; who deletes a role itself says whose."""
-    sources = uow.context.platform.rules.sources
-    tables = {table for source in sources for table in source.statement.get_final_froms()}
     below = [below for _, below in uow.context.platform.kinds.below(kind.name)]
-    return kind.is_tree or any(inspect(one.model).local_table in tables for one in below)
+    return kind.is_tree or any(decides_roles(uow, one) for one in below)
+
+
+def decides_roles(uow: UnitOfWork, kind: Kind) -> bool:
+    """Whether rows of this kind are among those from which a plugin reads roles."""
+    return inspect(kind.model).local_table in uow.context.platform.rules.role_tables
 
 
 def stamp(model: type[Table], deletion_id: UUID | None) -> Any:
@@ -238,7 +268,7 @@ async def restore(
             ],
         )
     deletion.state, deletion.on_conflict = "restoring", on_conflict
-    uow.emit(RestoreRequested(deletion_id=deletion.id, kind=kind.name, id=id))
+    uow.emit(RestoreRequested(deletion_id=deletion.id, kind=kind.name, id=id, actor_id=uow.access.actor_id))
     uow.record(RESTORED, kind.name, id)
     return await deletion_answer(uow, deletion)
 
@@ -287,15 +317,21 @@ async def may_restore(uow: UnitOfWork, kind: Kind, id: UUID) -> bool:
     return (await uow.session.execute(statement, permitted.parameters)).first() is not None
 
 
-async def hold_parents_of_dead(uow: UnitOfWork, kind: Kind, id: UUID) -> None:
-    """Keep what the row hangs under alive until this transaction ends; 409 `parent_deleted` when it is not."""
+async def hold_parents_of_dead(uow: UnitOfWork, kind: Kind, id: UUID, for_change: bool = False) -> None:
+    """Keep what the row hangs under alive until this transaction ends; 409 `parent_deleted` when it is not.
+
+    With `for_change` nobody else holds it meanwhile: reactions may lock it, and of two who hold it already neither could.
+    """
     for edge in kind.parents:
         column = getattr(kind.model, edge.column)
         parent_id = (await uow.session.execute(select(column).where(col(kind.model.id) == id))).scalar_one()
         if parent_id is None:
             continue
         try:
-            await uow.hold(edge.parent, parent_id)
+            if for_change:
+                await uow.lock(uow.context.platform.kinds.by_name[edge.parent].model, parent_id)
+            else:
+                await uow.hold(edge.parent, parent_id)
         except NotFound:
             raise parent_deleted(edge.parent, parent_id) from None
 
@@ -359,13 +395,15 @@ async def natural_key_conflicts(uow: UnitOfWork, kind: Kind, deletion_id: UUID) 
     condition = text(kind.model.natural_key_condition) if kind.model.natural_key_condition else literal(True)
     dead = select(table).where(table.c.deletion_id == deletion_id, condition).subquery()
     living = select(table).where(~table.c.is_deleted, condition).subquery()
-    # Plain equality where it can be had: PostgreSQL cannot use an index for IS NOT DISTINCT FROM.
+    # One look into the key's index for each dead row: as a plain join, statistics from before the delete made
+    # PostgreSQL compare every dead row with every living one. Plain equality where it can be had: PostgreSQL cannot use an index for IS NOT DISTINCT FROM.
     same = [
         dead.c[name].is_not_distinct_from(living.c[name]) if table.c[name].nullable else dead.c[name] == living.c[name]
         for name in kind.model.natural_key
     ]
+    taken = select(living.c.id).where(*same).limit(1).lateral()
     rows = await uow.session.execute(
-        select(dead.c.id, cast(dead.c[kind.model.label_column], String)).join(living, and_(*same)).limit(MAX_CONFLICTS)
+        select(dead.c.id, cast(dead.c[kind.model.label_column], String)).join(taken, true()).limit(MAX_CONFLICTS)
     )
     noun = kind.noun.replace("_", " ")
     names = key_in_words(kind.model)

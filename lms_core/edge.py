@@ -22,7 +22,7 @@ DURATION = Histogram(
     ["method", "route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-IN_FLIGHT = Gauge("lms_http_requests_in_flight", "Requests being served")
+IN_FLIGHT = Gauge("lms_http_requests_in_flight", "Requests being served", multiprocess_mode="livesum")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -45,7 +45,7 @@ class Edge:
             # A copy: the server looks at its own scope to know that a HEAD's answer has no body.
             scope = {**scope, "method": "GET"}
         status = 500
-        started = time.perf_counter()
+        started = scope["lms_started"] = time.monotonic()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -68,7 +68,7 @@ class Edge:
                 log.exception("request failed", method=method, path=scope["path"])
             finally:
                 IN_FLIGHT.dec()
-                elapsed = time.perf_counter() - started
+                elapsed = time.monotonic() - started
                 route = scope.get("lms_template", "other")
                 labelled = method if method in METHODS else "other"
                 REQUESTS.labels(labelled, route, str(status)).inc()

@@ -92,7 +92,10 @@ class S3(Engine):
         inner_key = self.folder.secret("s3_inner_key")
         environment = os.environ | {
             "HOME": str(home),
-            "GOMEMLIMIT": "96MiB",
+            # Once the limit is reached its garbage collector never stops: at 160 MiB that takes 20 % of a core at rest
+            # where it is 0.7 % with these, and 115 MB are resident with either.
+            "GOGC": "50",
+            "GOMEMLIMIT": "512MiB",
             "WEED_JWT_SIGNING_KEY": inner_key,
             "WEED_JWT_SIGNING_READ_KEY": inner_key,
             "WEED_JWT_FILER_SIGNING_KEY": inner_key,

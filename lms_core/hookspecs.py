@@ -13,6 +13,7 @@ from typer import Typer
 from lms_core.imports import Importer
 from lms_core.types import (
     Cascade,
+    Extension,
     Handler,
     HealthCheck,
     Lifespan,
@@ -86,6 +87,14 @@ def lms_importers() -> Sequence[Importer]:  # type: ignore[empty-body]
     """What the rows of CSV files mean.
 
     Example: `return [UserImporter()]`
+    """
+
+
+@hookspec
+def lms_extensions() -> Sequence[Extension]:  # type: ignore[empty-body]
+    """What another plugin asks for: values of a class in its contracts, which is an `Extension`.
+
+    Example: `return [FileProcessor("transcript", frozenset({"text/vtt"}), "lms_subtitles.reading:transcript")]`
     """
 
 

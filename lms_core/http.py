@@ -79,15 +79,18 @@ def create_app(platform: Platform) -> ASGIApp:
             mount(app, router, f"{settings.api_prefix}/{plugin.name}", plugin.name)
     add_error_handlers(app)
     document(app)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
+    if not settings.cors_origins:
+        return Edge(app)
+    # Around everything, not added to the application: pages must be able to read an answer 500, too.
+    return Edge(
+        CORSMiddleware(
+            app,
             allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
             allow_methods=["*"],
             allow_headers=["*"],
             expose_headers=["ETag", "Link", "Retry-After", "X-Request-ID", "Idempotent-Replayed"],
         )
-    return Edge(app)
+    )
 
 
 def mount(app: FastAPI, router: Router, prefix: str, tag: str) -> None:

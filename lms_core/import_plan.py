@@ -71,9 +71,11 @@ async def make_plan(uow: UnitOfWork, importer: Importer, job: Import) -> Plan:
     sound = [number for number, row in enumerate(rows) if not row.errors]
     for start in range(0, len(sound), PLAN_CHUNK):
         chunk = sound[start : start + PLAN_CHUNK]
-        found = await importer.plan(uow, job, [rows[number] for number in chunk], hold=False)
+        before = [planned[number] for number in sound[:start]]
+        found = await importer.plan(uow, job, [rows[number] for number in chunk], hold=False, before=before)
         for number, plan in zip(chunk, found, strict=True):
             planned[number] = plan
+    mark_same(rows, planned)
     present = {plan.object_id for plan in planned if plan.object_id is not None}
     lacking = await importer.missing(uow, job, present)
     lost = await importer.plan_missing(uow, job, lacking, hold=False) if lacking else []
@@ -99,6 +101,21 @@ def mark_doubles(importer: Importer, rows: Sequence[Row]) -> None:
         for row in same if len(same) > 1 else ():
             others = ", ".join(str(other.line) for other in same[:5] if other is not row)
             row.errors.append(CellError(column, "double", f"The same as on line {others}."))
+
+
+def mark_same(rows: Sequence[Row], planned: list[Planned]) -> None:
+    """An error in place of each of two plans for the same: rows that look different may say it in other words."""
+    same: dict[Hashable, list[int]] = {}
+    for number, plan in enumerate(planned):
+        stands_for = plan.stands_for or plan.object_id
+        if stands_for is not None and plan.action != "error":
+            same.setdefault(stands_for, []).append(number)
+    for numbers in same.values():
+        for number in numbers if len(numbers) > 1 else ():
+            others = ", ".join(str(rows[other].line) for other in numbers[:5] if other != number)
+            first = next(iter(rows[number].cells), None)
+            error = CellError(first, "double", f"Stands for the same as line {others}.")
+            planned[number] = Planned("error", errors=[error])
 
 
 async def refusal_of(

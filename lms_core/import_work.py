@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -57,8 +58,21 @@ async def run_import(context: Context, event: ImportStarted) -> None:
 
 
 async def run_undo(context: Context, event: UndoRequested) -> None:
-    """Take back every row that was done, the last first."""
-    await in_chunks(context, event, undo_chunk)
+    """Take back every row that was done, the last first; a row that cannot be is left as it is, and says why."""
+    at_once = UNDO_CHUNK
+    while True:
+        try:
+            await in_chunks(context, event, partial(undo_chunk, at_once=at_once))
+            return
+        except (Problem, IntegrityError) as error:
+            if isinstance(error, Problem) and error.status >= 500:
+                raise
+            if at_once == 1:
+                detail = error.detail if isinstance(error, Problem) else str(error.orig)
+                if not await context.retry(partial(leave_next, import_id=event.import_id, detail=detail)):
+                    # Not a row is what fails.
+                    raise
+            at_once = 1
 
 
 async def in_chunks(
@@ -115,12 +129,24 @@ async def plan_again(uow: UnitOfWork, importer: Importer, job: Import, rows: Seq
     return [*planned, *(await importer.plan_missing(uow, job, lacking, hold=True) if lacking else [])]
 
 
-async def undo_chunk(uow: UnitOfWork, import_id: UUID) -> bool:
+async def leave_next(uow: UnitOfWork, import_id: UUID, detail: str) -> bool:
+    """Go past the row whose undo failed; whether there was one."""
+    job = await hold_job(uow, import_id, "undoing")
+    rows = [] if job is None else await next_rows(uow, job, "done", 1)
+    for row in rows:
+        log.warning("a row of an import is left", import_id=str(import_id), line=row.line, reason=detail)
+        row.state, row.note = "left", f"Left as it is: {detail[:1000]}"
+    if job is not None:
+        job.rows_done += len(rows)
+    return bool(rows)
+
+
+async def undo_chunk(uow: UnitOfWork, import_id: UUID, at_once: int) -> bool:
     """Take back the last rows that were done; whether some are left."""
     job = await hold_job(uow, import_id, "undoing")
     if job is None:
         return False
-    rows = await next_rows(uow, job, "done", UNDO_CHUNK)
+    rows = await next_rows(uow, job, "done", at_once)
     if not rows:
         finish(job, "undone" if job.error is None else "failed")
         return False

@@ -85,7 +85,8 @@ class Planned:
     """What is to be done with a row.
 
     `changes` has `{field: {"before": …, "after": …}}`; `kept` names the fields that stay, since somebody changed them
-    by hand; `memo` is what the importer wants to know again when it undoes the row.
+    by hand; `memo` is what the importer wants to know again when it undoes the row. `stands_for` is what no other row
+    of the file may stand for; without it the object is.
     """
 
     action: Action
@@ -94,6 +95,7 @@ class Planned:
     kept: list[str] = field(default_factory=list)
     errors: list[CellError] = field(default_factory=list)
     memo: dict[str, Any] = field(default_factory=dict)
+    stands_for: Hashable = None
 
 
 class ImportStarted(Event, name="core.import_started.v1"):
@@ -128,10 +130,13 @@ class Importer(ABC):
         """By column, what no two rows of a file may share."""
 
     @abstractmethod
-    async def plan(self, uow: UnitOfWork, job: Import, rows: Sequence[Row], hold: bool) -> list[Planned]:
+    async def plan(
+        self, uow: UnitOfWork, job: Import, rows: Sequence[Row], hold: bool, before: Sequence[Planned] = ()
+    ) -> list[Planned]:
         """What is to be done with each row, as the actor may do it now; writes nothing.
 
-        With `hold`, what the plan builds on stays as it is until the transaction ends.
+        With `hold`, what the plan builds on stays as it is until the transaction ends. `before` are the plans of
+        rows further up that nobody has carried out yet: they may take the last place.
         """
 
     @abstractmethod
@@ -152,7 +157,10 @@ class Importer(ABC):
 
     @abstractmethod
     async def undo(self, uow: UnitOfWork, job: Import, rows: Sequence[ImportRow]) -> None:
-        """Take back what was done; where somebody has changed it since, leave it and say so in `note`."""
+        """Take back what was done; where somebody has changed it since, leave it and say so in `note`.
+
+        What raises a Problem, or breaks a constraint, is asked for again row by row, and left where it does so again.
+        """
 
 
 def new_import(importer: Importer, actor_id: UUID, file_id: UUID, scope_id: UUID | None, **options: Any) -> Import:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -16,6 +17,8 @@ from lms_core.errors import Problem
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DEPTH = 32
 BODY_TIMEOUT_SECONDS = 20.0
+# Control characters of ASCII and Latin-1, Unicode's line and paragraph ends, and overrides of the direction.
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -25,8 +28,18 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
 
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+def on_one_line(value: str) -> str:
+    """A name stands in lists, mails and files: nothing in it ends a line, or turns what follows around."""
+    if UNSEEN.search(value):
+        raise ValueError("must not hold line breaks, tabs or other characters that cannot be seen")
+    return value
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=300), AfterValidator(on_one_line)]
 Description = Annotated[str, StringConstraints(max_length=20_000)]
+
+
+FIRST_YEAR, LAST_YEAR = 1900, 2999
 
 
 def text_only(value: Any) -> Any:
@@ -37,11 +50,10 @@ def text_only(value: Any) -> Any:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """The same moment in UTC."""
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("lies outside of the years 1 to 9999 in UTC") from None
+    """The same moment in UTC, of which years can be added and taken; the first and last of Python are PostgreSQL's infinity."""
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(f"lies outside of the years {FIRST_YEAR} to {LAST_YEAR}")
+    return moment.astimezone(UTC)
 
 
 Instant = Annotated[AwareDatetime, BeforeValidator(text_only), AfterValidator(in_utc)]
@@ -49,7 +61,13 @@ Instant = Annotated[AwareDatetime, BeforeValidator(text_only), AfterValidator(in
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body; 413 when it is too large, 408 when it comes too slowly."""
+    """The whole body; 413 when it is too large, 408 when it comes too slowly.
+
+    Leaves in the scope when the request had arrived: at its start, or when its body was complete if that was waited for.
+    """
+    # Runs only when reading has to wait: a body that is here already is read in one go, however late its turn comes.
+    waits: list[bool] = []
+    turn = asyncio.get_running_loop().call_soon(waits.append, True)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
         raise too_large()
@@ -62,6 +80,9 @@ async def read_body(request: Request) -> bytes:
                     raise too_large()
     except TimeoutError:
         raise Problem(408, "body_too_slow", "The body did not arrive in time; send it again.") from None
+    turn.cancel()
+    if waits:
+        request.scope["lms_arrived"] = time.monotonic()
     return bytes(body)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, exists, inspect, or_, true
 from sqlalchemy.orm import aliased
-from sqlmodel import select
+from sqlmodel import col, select
 
 from lms_core.db import Table
 from lms_core.errors import StartRefused
@@ -70,6 +70,7 @@ class Kinds:
     def __init__(self) -> None:
         self.by_name: dict[str, Kind] = {}
         self.edges: dict[type[Any], list[Cascade]] = {}
+        self.alive_of: dict[type[Any], ColumnElement[bool]] = {}
 
     def add_model(self, model: type[Table]) -> None:
         """Make a table known as a kind."""
@@ -78,6 +79,7 @@ class Kinds:
 
     def add_cascade(self, plugin: str, cascade: Cascade) -> None:
         """Declare an edge; StartRefused when the parent is unknown or the column is missing."""
+        self.alive_of.clear()
         parent = self.by_name.get(cascade.parent)
         if parent is None:
             raise StartRefused(
@@ -158,6 +160,15 @@ def alive(model: Any, own: bool = True) -> ColumnElement[bool]:
     Parents of the same kind need no look: a tree is stamped whole in the request that deletes it.
     """
     entity = inspect(model).mapper.class_
+    if model is entity and own:
+        if entity not in current.alive_of:
+            current.alive_of[entity] = all_alive(entity, entity, own)
+        return current.alive_of[entity]
+    return all_alive(model, entity, own)
+
+
+def all_alive(model: Any, entity: type[Any], own: bool) -> ColumnElement[bool]:
+    """The conditions of `alive`, built anew; those for a model itself are kept, since nearly every request has them."""
     conditions: list[ColumnElement[bool]] = []
     if own and issubclass(entity, Table):
         conditions.append(~model.is_deleted)
@@ -167,7 +178,7 @@ def alive(model: Any, own: bool = True) -> ColumnElement[bool]:
             continue
         other = aliased(parent)
         column = getattr(model, edge.column)
-        lives = exists().where(other.id == column, alive(other))
+        lives = exists().where(other.id == column, ~col(other.is_deleted) if edge.inside else alive(other))
         nullable = inspect(entity).columns[edge.column].nullable
         conditions.append(or_(column.is_(None), lives) if nullable else lives)
     return and_(true(), *conditions)
@@ -192,6 +203,8 @@ def scope_columns(kinds: Kinds, model: Any) -> Iterable[tuple[str, Any]]:
             continue
         column = getattr(model, edge.column)
         yield edge.parent, column
+        if edge.inside:
+            continue
         other = aliased(parent)
         for further, expression in scope_columns(kinds, other):
             if further != edge.parent:

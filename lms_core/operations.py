@@ -11,9 +11,10 @@ from typing import Any
 
 import psutil
 from fastapi import Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
+from lms_core import metrics
 from lms_core.errors import Forbidden, Unavailable
 from lms_core.migrate import heads
 from lms_core.pagination import JsonBytes, Page, PageParams
@@ -190,12 +191,12 @@ def router() -> Router:
             )
         return JsonBytes({"status": "ok"})
 
-    @routes.get("/metrics", dependencies=[public("Prometheus has no account; see is_operator")])
-    async def metrics(request: Request) -> Response:
+    @routes.get("/metrics", name="metrics", dependencies=[public("Prometheus has no account; see is_operator")])
+    async def show_metrics(request: Request) -> Response:
         """Prometheus text."""
         if not is_operator(request):
             raise Forbidden("Metrics are for operators: send the token, or ask from an internal address.")
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await asyncio.to_thread(metrics.as_text), media_type=CONTENT_TYPE_LATEST)
 
     @routes.get(
         "/plugins",

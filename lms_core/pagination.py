@@ -15,7 +15,22 @@ from uuid import UUID
 import msgspec
 from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, DateTime, Integer, String, Uuid, and_, bindparam, inspect, select, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Float,
+    Integer,
+    String,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    inspect,
+    literal_column,
+    select,
+    true,
+    tuple_,
+)
 from sqlmodel import col
 
 from lms_core.db import Read, Record, Table
@@ -29,7 +44,15 @@ Item = TypeVar("Item")
 Readable = Callable[[UnitOfWork], Filter]
 ENCODER = msgspec.json.Encoder(decimal_format="number")
 MAX_CURSOR_CHARACTERS = 1_000
-KEY_TYPES: dict[type, Any] = {datetime: DateTime(timezone=True), int: Integer(), str: String(), UUID: Uuid()}
+# How many rows are read for a page, the one that shows that there is another included.
+READ_AT_ONCE = (11, 51, 101)
+KEY_TYPES: dict[type, Any] = {
+    datetime: DateTime(timezone=True),
+    float: Float(),
+    int: Integer(),
+    str: String(),
+    UUID: Uuid(),
+}
 
 
 class Page(BaseModel, Generic[Item]):
@@ -46,6 +69,14 @@ class Paging:
     limit: int
     cursor: str | None
     request: Request
+
+    @property
+    def most(self) -> int:
+        """How many rows to read: a few sizes, which stand in the SQL.
+
+        PostgreSQL plans a statement whose LIMIT is a parameter for a tenth of the table, and so anew for every request.
+        """
+        return next(size for size in READ_AT_ONCE if size > self.limit)
 
     def after(self, uow: UnitOfWork, fingerprint: str, types: list[type]) -> list[Any] | None:
         """The key after which the page begins, None for the first; 400 for a cursor of another list or filter."""
@@ -114,12 +145,22 @@ def open_cursor(secret: bytes, fingerprint: str, cursor: str, types: list[type])
         raise bad_cursor() from None
 
 
+@dataclass(frozen=True)
+class Guarded:
+    """A column that whoever has the permission on the row sees as it is, and everybody else as `otherwise`."""
+
+    permission: str
+    whole: Any
+    otherwise: Any
+
+
 class Listing:
     """A list that clients page through.
 
     `filters` are conditions over bound parameters named like the filter; only those that are given appear in the
     SQL. What the caller may not read is left out by the kind's read rules. Each form of the statement (which
-    filters, which sort of access, first page or later) is compiled once.
+    filters, which sort of access, first page or later) is compiled once. A column may be `Guarded`, and may use
+    `ACTOR_ID`. `made` turns the columns, which may then be others than those of the answer, into the item.
     """
 
     def __init__(
@@ -132,8 +173,9 @@ class Listing:
         descending: bool = True,
         where: ColumnElement[bool] | None = None,
         readable: Readable | None = None,
+        made: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
-        self.model, self.out = model, out
+        self.model, self.out, self.made = model, out, made
         self.filters = dict(filters or {})
         self.columns = dict(columns or {})
         self.order = order or (model.id,)
@@ -142,27 +184,45 @@ class Listing:
         self.readable: Readable = readable or (lambda uow: uow.readable(table_of(model)))
         self.reads: dict[Hashable, Read] = {}
 
-    def selected(self) -> list[Any]:
-        """The columns of the answer, and the row's version for its ETag."""
+    def guards(self, uow: UnitOfWork) -> dict[str, Filter]:
+        """On which rows the caller has each permission that guards a column."""
+        names = sorted({column.permission for column in self.columns.values() if isinstance(column, Guarded)})
+        return {
+            name: uow.context.platform.rules.permitted(uow.access, name, table_of(self.model), f"guard{number}_")
+            for number, name in enumerate(names)
+        }
+
+    def selected(self, guards: Mapping[str, Filter]) -> list[Any]:
+        """The columns of the answer, or those of which it is made."""
         mapped = inspect(self.model).columns
+        names = self.out.model_fields if self.made is None else self.columns
         chosen = []
-        for name in self.out.model_fields:
+        for name in names:
             column = self.columns[name] if name in self.columns else mapped[name]
+            if isinstance(column, Guarded):
+                may = guards[column.permission].write_list(self.model)
+                column = case((may, column.whole), else_=column.otherwise)
             chosen.append(column.label(name))
         return chosen
+
+    def item(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the client gets of a row."""
+        if self.made is not None:
+            return self.made(decoded({name: row[name] for name in self.columns}))
+        return dict(zip(self.out.model_fields, row.values(), strict=False))
 
     def keys(self) -> list[tuple[str, type]]:
         """Names and types of the keyset order."""
         return [(f"after_{column.key}", column.type.python_type) for column in self.order]
 
-    def read(self, uow: UnitOfWork, given: tuple[str, ...], later: bool) -> tuple[Read, dict[str, Any]]:
+    def read(self, uow: UnitOfWork, given: tuple[str, ...], later: bool, most: int) -> tuple[Read, dict[str, Any]]:
         """The compiled statement for this form of the request, and the values that access adds."""
-        readable = self.readable(uow)
-        form = (given, later, readable.shape)
+        readable, guards = self.readable(uow), self.guards(uow)
+        form = (given, later, most, readable.shape, *(guard.shape for guard in guards.values()))
         if form not in self.reads:
-            statement = select(*self.selected(), *(column.label(f"key_{column.key}") for column in self.order)).where(
-                alive(self.model), readable.write_list(self.model)
-            )
+            statement = select(
+                *self.selected(guards), *(column.label(f"key_{column.key}") for column in self.order)
+            ).where(alive(self.model), readable.write_list(self.model))
             if self.where is not None:
                 statement = statement.where(self.where)
             for name in given:
@@ -172,9 +232,10 @@ class Listing:
                 key = tuple_(*self.order)
                 statement = statement.where(key < after if self.descending else key > after)
             directed = [column.desc() if self.descending else column.asc() for column in self.order]
-            statement = statement.order_by(*directed).limit(bindparam("page_limit", type_=Integer()))
-            self.reads[form] = Read(statement)
-        return self.reads[form], readable.parameters
+            statement = statement.order_by(*directed).limit(literal_column(str(most)))
+            # Found by what they hang under; others depend on how many there are of what is asked for.
+            self.reads[form] = Read(statement, plan_once=any(name.endswith("_id") for name in given))
+        return self.reads[form], values_of(readable, guards)
 
     async def page(self, uow: UnitOfWork, paging: Paging, **filters: Any) -> Response:
         """One page as an answer, with its `Link` header; filters that are None count as not given."""
@@ -185,11 +246,11 @@ class Listing:
         after = paging.after(uow, fingerprint, [kind for _, kind in keys])
         if self.readable(uow).never:
             return JsonBytes({"items": [], "next_cursor": None})
-        read, access_values = self.read(uow, tuple(sorted(given)), after is not None)
+        read, access_values = self.read(uow, tuple(sorted(given)), after is not None, paging.most)
         values = {name: value for (name, _), value in zip(keys, after or (), strict=after is not None)}
-        rows = await read.all(uow.database, **access_values, **given, **values, page_limit=paging.limit + 1)
-        names = list(self.out.model_fields)
-        items = [dict(zip(names, row.values(), strict=False)) for row in rows]
+        found = await read.all(uow.database, **access_values, **given, **values)
+        rows = found[: paging.limit + 1]
+        items = [self.item(row) for row in rows]
         ends = [[row[f"key_{column.key}"] for column in self.order] for row in rows[: paging.limit][-1:]]
         return paging.answer(uow, fingerprint, items, ends[0] if ends else [])
 
@@ -199,6 +260,21 @@ def table_of(model: type[Record]) -> type[Table]:
     if not issubclass(model, Table):
         raise TypeError(f"{model.__name__} is no Table; give its list or point a `readable`.")
     return model
+
+
+def decoded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose JSON columns are parsed: one pool gives them as PostgreSQL writes them, the other parsed."""
+    return {
+        name: msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value for name, value in row.items()
+    }
+
+
+def values_of(readable: Filter, guards: Mapping[str, Filter]) -> dict[str, Any]:
+    """What the conditions of one statement are asked with."""
+    values = dict(readable.parameters)
+    for guard in guards.values():
+        values |= guard.parameters
+    return values
 
 
 def plain(value: Any) -> Any:
@@ -225,26 +301,28 @@ class Point:
         columns: Mapping[str, Any] | None = None,
         readable: Readable | None = None,
         where: ColumnElement[bool] | None = None,
+        made: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
-        self.listing = Listing(model, out, columns=columns, readable=readable)
+        self.listing = Listing(model, out, columns=columns, readable=readable, made=made)
         self.where: ColumnElement[bool] = true() if where is None else where
         self.model, self.out = model, out
         self.reads: dict[Hashable, Read] = {}
 
-    def statement(self, condition: ColumnElement[bool]) -> Any:
+    def statement(self, condition: ColumnElement[bool], guards: Mapping[str, Filter]) -> Any:
         """The select for one row."""
-        return select(*self.listing.selected(), self.model.version.label("row_version")).where(  # type: ignore[attr-defined]
+        return select(*self.listing.selected(guards), self.model.version.label("row_version")).where(  # type: ignore[attr-defined]
             col(self.model.id) == bindparam("row_id", type_=Uuid()), alive(self.model), condition
         )
 
     async def get(self, uow: UnitOfWork, id: UUID, **values: Any) -> Response:
         """The row with its ETag, 304 when the caller has it already, NotFound when they may not know it."""
-        readable = self.listing.readable(uow)
+        readable, guards = self.listing.readable(uow), self.listing.guards(uow)
         if readable.never:
             raise NotFound(kind_name(self.model), id)
-        if readable.shape not in self.reads:
-            self.reads[readable.shape] = Read(self.statement(and_(self.where, readable.write(self.model))))
-        row = await self.reads[readable.shape].one(uow.database, **readable.parameters, row_id=id, **values)
+        form = (readable.shape, *(guard.shape for guard in guards.values()))
+        if form not in self.reads:
+            self.reads[form] = Read(self.statement(and_(self.where, readable.write(self.model)), guards), True)
+        row = await self.reads[form].one(uow.database, **values_of(readable, guards), row_id=id, **values)
         if row is None:
             raise NotFound(kind_name(self.model), id)
         return self.answer(dict(row))
@@ -252,20 +330,22 @@ class Point:
     async def after_write(self, uow: UnitOfWork, id: UUID, status: int = 200) -> Response:
         """The row as this transaction left it, with its new ETag."""
         await uow.session.flush()
-        result = await uow.session.execute(self.statement(true()), {"row_id": id})
-        row = result.mappings().first()
+        return self.answer(await self.row(uow, id), status)
+
+    async def row(self, uow: UnitOfWork, id: UUID) -> dict[str, Any]:
+        """The columns of a live row, whoever may read it, as this transaction sees it. Raises NotFound."""
+        readable, guards = self.listing.readable(uow), self.listing.guards(uow)
+        values = {**values_of(readable, guards), "actor_id": uow.access.actor_id, "row_id": id}
+        row = (await uow.session.execute(self.statement(true(), guards), values)).mappings().first()
         if row is None:
             raise NotFound(kind_name(self.model), id)
-        return self.answer(dict(row), status)
+        return dict(row)
 
     def answer(self, row: dict[str, Any], status: int = 200) -> Response:
         """Bytes with an ETag."""
         version = row.pop("row_version")
-        # JSON columns come as PostgreSQL writes them from one pool and parsed from the other; the tag must not differ.
-        row = {
-            name: msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value for name, value in row.items()
-        }
-        response = JsonBytes(row, status)
+        row = decoded(row)
+        response = JsonBytes(row if self.listing.made is None else self.listing.made(row), status)
         response.headers["ETag"] = etag(version, bytes(response.body))
         return response
 

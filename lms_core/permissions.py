@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Exists,
+    FromClause,
     Select,
     String,
     Uuid,
@@ -160,8 +161,14 @@ class Rules:
     sources: list[RoleSource] = field(default_factory=list)
     read_rules: dict[str, list[ReadRule]] = field(default_factory=dict)
     reads_through: dict[str, list[ReadThrough]] = field(default_factory=dict)
+    reading_of: dict[str, list[ReadRule]] = field(default_factory=dict)
     held_read: Read | None = None
     check_reads: dict[Hashable, Read] = field(default_factory=dict)
+
+    @cached_property
+    def role_tables(self) -> frozenset[FromClause]:
+        """The tables from which roles are read; asked first when everything is declared, and kept."""
+        return frozenset(table for source in self.sources for table in source.statement.get_final_froms())
 
     @property
     def memberships(self) -> dict[str, frozenset[str]]:
@@ -189,11 +196,13 @@ class Rules:
         return frozenset(name for name in self.permissions if role in self.roles_with(name))
 
     def reading(self, model: type[Table]) -> list[ReadRule]:
-        """How rows of this kind become readable."""
+        """How rows of this kind become readable; asked first when everything is declared, and kept."""
         name = kind_name(model)
-        own = self.read_rules.get(name) or [ReadRule(model, f"{name.split('.', 1)[0]}.read")]
-        others = [ReadRule(model, one.permission, one.where(model)) for one in self.reads_through.get(name, [])]
-        return [*own, *others]
+        if name not in self.reading_of:
+            own = self.read_rules.get(name) or [ReadRule(model, f"{name.split('.', 1)[0]}.read")]
+            others = [ReadRule(model, one.permission, one.where(model)) for one in self.reads_through.get(name, [])]
+            self.reading_of[name] = [*own, *others]
+        return self.reading_of[name]
 
     # Filters
 
@@ -201,9 +210,9 @@ class Rules:
         """Which rows may this actor read?"""
         return self.any_of(access, model, self.reading(model), "read")
 
-    def permitted(self, access: Access, permission: str, model: type[Table]) -> Filter:
-        """On which rows does this actor have the permission?"""
-        return self.any_of(access, model, [self.rule_for(model, permission)], "may")
+    def permitted(self, access: Access, permission: str, model: type[Table], name: str = "may") -> Filter:
+        """On which rows does this actor have the permission? `name` keeps several in one statement apart."""
+        return self.any_of(access, model, [self.rule_for(model, permission)], name)
 
     def rule_for(self, model: type[Table], permission: str) -> ReadRule:
         """How a permission is asked on rows of a kind: as its own read rule says, else as those for people do."""
@@ -236,6 +245,21 @@ class Rules:
 
         return replace(found, write=write)
 
+    async def knows(self, context: Context, readable: Filter, model: type[Table], id: UUID) -> bool:
+        """Whether a live row is among the readable ones."""
+        if readable.never:
+            return False
+        if readable.shape not in self.check_reads:
+            self.check_reads[readable.shape] = Read(
+                select(col(model.id)).where(
+                    col(model.id) == bindparam("row_id", type_=Uuid()), alive(model), readable.write(model)
+                ),
+                plan_once=True,
+            )
+        return (
+            await self.check_reads[readable.shape].one(context.database, **readable.parameters, row_id=id) is not None
+        )
+
     async def check(
         self, context: Context, access: Access, permission: str, model: type[Table], id: UUID
     ) -> tuple[bool, bool]:
@@ -248,7 +272,8 @@ class Rules:
             self.check_reads[form] = Read(
                 select(readable.write(model).label("known"), permitted.write(model).label("allowed")).where(
                     col(model.id) == bindparam("row_id", type_=Uuid()), alive(model)
-                )
+                ),
+                plan_once=True,
             )
         values = {**readable.parameters, **permitted.parameters, "row_id": id}
         row = await self.check_reads[form].one(context.database, **values)
@@ -304,7 +329,7 @@ class Rules:
             found.append(entity.id == bound_ids(prefix + own.replace(".", "_")))
         for edge in self.kinds.edges.get(model, []):
             parent = self.kinds.by_name[edge.parent].model
-            if parent is model:
+            if parent is model or edge.inside:
                 continue
             column = getattr(entity, edge.column)
             if edge.parent in scope.ids:

@@ -29,6 +29,7 @@ from lms_core.types import (
     Authenticator,
     Cascade,
     Event,
+    Extension,
     Handler,
     HealthCheck,
     Identity,
@@ -86,6 +87,7 @@ class Platform:
     handlers_of: dict[str, list[Handler]] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     importers: dict[str, Importer] = field(default_factory=dict)
+    extensions: list[tuple[str, Extension]] = field(default_factory=list)
     health_checks: list[tuple[str, HealthCheck]] = field(default_factory=list)
     setups: list[Setup] = field(default_factory=list)
     lifespans: list[Lifespan] = field(default_factory=list)
@@ -110,6 +112,10 @@ class Platform:
         """The provider of a contract, or None."""
         provider = self.services.get(contract)
         return provider if isinstance(provider, contract) else None
+
+    def extensions_of(self, kind: type[T]) -> list[T]:
+        """What the enabled plugins add to an extension point, in their order."""
+        return [extension for _, extension in self.extensions if isinstance(extension, kind)]
 
     def plugin_settings(self, kind: type[T]) -> T:
         """A plugin's settings by their type."""
@@ -149,6 +155,7 @@ def load_platform(settings: Settings) -> Platform:
         "lms_routes",
         "lms_handlers",
         "lms_importers",
+        "lms_extensions",
         "lms_schedules",
         "lms_health_checks",
         "lms_setup",
@@ -309,6 +316,8 @@ def take(platform: Platform, plugin: Plugin, hook: str, value: Any) -> None:
     elif hook == "lms_importers" and isinstance(value, Importer):
         require_prefix(name, "importer", value.name, ".")
         platform.importers[value.name] = value
+    elif hook == "lms_extensions" and isinstance(value, Extension):
+        add_extension(platform, name, value)
     elif hook == "lms_schedules" and isinstance(value, Schedule):
         require_prefix(name, "schedule", value.name, ".")
         platform.schedules[value.name] = value
@@ -378,6 +387,18 @@ def add_service(platform: Platform, plugin: str, service: Service) -> None:
         )
     platform.services[service.contract] = service.provider
     platform.service_owners[service.contract] = plugin
+
+
+def add_extension(platform: Platform, plugin: str, extension: Extension) -> None:
+    """No two extensions of one class claim the same."""
+    for other, taken in platform.extensions:
+        twice = sorted(taken.claims() & extension.claims()) if type(taken) is type(extension) else []
+        if twice:
+            raise StartRefused(
+                f"The plugins {other} and {plugin} both declare the {type(extension).__name__} {twice[0]}; "
+                f"switch one of them off."
+            )
+    platform.extensions.append((plugin, extension))
 
 
 def add_handler(platform: Platform, plugin: str, handler: Handler) -> None:

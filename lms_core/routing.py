@@ -127,7 +127,9 @@ class GuardedRoute(APIRoute):
             refuse_unusable_text(request)
             body = await self.parse_body(request)
             decided = await check_guard(guard, context, access, request, body)
-            response = await self.run(request, context, access, inner, None if decided else guard, body)
+            writer = access.actor_id if request.method in JSON_BODY_METHODS else None
+            async with context.turns.of(writer):
+                response = await self.run(request, context, access, inner, None if decided else guard, body)
             return with_304(response, request.headers.get("if-none-match")) if request.method == "GET" else response
 
         return handle
@@ -159,7 +161,8 @@ class GuardedRoute(APIRoute):
         """Run the endpoint in a unit of work; again, when the database asks for it."""
         for attempt in range(TRIES):
             address = None if request.client is None else request.client.host
-            uow = UnitOfWork(context, access, request.scope.get("lms_request_id"), address)
+            arrived = request.scope.get("lms_arrived", request.scope["lms_started"])
+            uow = UnitOfWork(context, access, request.scope.get("lms_request_id"), address, arrived)
             request.scope["lms_uow"] = uow
             try:
                 return await run_once(request, uow, inner)

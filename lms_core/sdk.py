@@ -4,7 +4,16 @@ from sqlmodel import Field
 
 from lms_core.csv_table import CellError, Column, Row, write_table
 from lms_core.db import Read, Record, Table, among, among_texts, new_id
-from lms_core.deletion import RESTORE_ANSWERS, Deleted, DeletionRead, Restored, RestoreRequest, delete, restore
+from lms_core.deletion import (
+    RESTORE_ANSWERS,
+    Deleted,
+    DeletionRead,
+    Restored,
+    RestoreRequest,
+    delete,
+    keep_deleted,
+    restore,
+)
 from lms_core.errors import (
     Forbidden,
     Invalid,
@@ -22,7 +31,7 @@ from lms_core.imports import Import, Importer, ImportRow, Planned, new_import
 from lms_core.inputs import Description, Input, Instant, Name
 from lms_core.kinds import alive, kind_name, live
 from lms_core.mail import send_mail
-from lms_core.pagination import JsonBytes, Listing, Page, PageParams, Paging, Point
+from lms_core.pagination import Guarded, JsonBytes, Listing, Page, PageParams, Paging, Point
 from lms_core.permissions import ACTOR_ID, SUPER_ADMIN, Access, Filter, Rules
 from lms_core.routing import IfMatch, Router, Uow, public, reads, requires, signed_in
 from lms_core.types import (
@@ -30,6 +39,7 @@ from lms_core.types import (
     Cascade,
     Conflict,
     Event,
+    Extension,
     Handler,
     HealthCheck,
     HeldRole,
@@ -64,9 +74,11 @@ __all__ = [
     "DeletionRead",
     "Description",
     "Event",
+    "Extension",
     "Field",
     "Filter",
     "Forbidden",
+    "Guarded",
     "Handler",
     "HealthCheck",
     "HeldRole",
@@ -123,6 +135,7 @@ __all__ = [
     "explain",
     "find_object",
     "hookimpl",
+    "keep_deleted",
     "kind_name",
     "live",
     "new_id",

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from lms_core import metrics
 from lms_core.child import Child
 from lms_core.datafolder import DataFolder, holder, is_free
 from lms_core.engines import Engines
@@ -36,6 +38,8 @@ READY_SECONDS = 120.0
 STOP_SECONDS = 15.0
 PORT_SECONDS = 2.0
 LOOK_INTERVAL_SECONDS = 0.15
+# In the names of settings that nobody but the started processes needs.
+SECRET = re.compile("PASSWORD|SECRET|TOKEN|KEY|SMTP_URL")
 ANSWER_SECONDS = 3.0
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -101,6 +105,7 @@ class Supervisor:
         """Start everything and return when the API is ready; StartRefused when it can't be."""
         # What is there already was shown when it came.
         self.mails.new_mails()
+        metrics.begin(self.folder.path / "metrics")
         embedded = [name for name, (setting, _) in ENGINE_SETTINGS.items() if not os.environ.get(setting)]
         self.environment = os.environ | {
             "LMS_DATA": str(self.folder.path),
@@ -126,11 +131,15 @@ class Supervisor:
         self.terminal.say(f"Ready: {self.url}  docs {self.url}/docs  {said}".rstrip())
 
     def reached_by(self) -> list[str]:
-        """The names of the settings with which `lms` commands reach this folder's system."""
+        """The names of the settings with which `lms` commands reach this folder's system, and see it as it was started.
+
+        Secrets that only the started processes need stay out of the file.
+        """
         engines = [
             name for name in self.environment if name.startswith(("LMS_DATABASE_URL", "LMS_REDIS_URL", "LMS_S3_"))
         ]
-        return ["LMS_SECRET_KEY", "LMS_PUBLIC_URL", "LMS_DATA", *engines]
+        given = [name for name in self.environment if name.startswith("LMS_") and not SECRET.search(name)]
+        return sorted({"LMS_SECRET_KEY", "LMS_PUBLIC_URL", "LMS_DATA", *engines, *given})
 
     def set_up(self, demo: bool) -> str:
         """Migrate, make buckets and the first super admin; what was said about that. StartRefused when it fails."""

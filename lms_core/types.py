@@ -34,6 +34,14 @@ class PluginInfo:
     version: str = "0.1.0"
 
 
+class Extension(ABC):
+    """A value that a plugin adds to another one: whoever asks for such values has the class among its contracts."""
+
+    @abstractmethod
+    def claims(self) -> frozenset[str]:
+        """What no second value of the same class may claim, in words for whoever has two."""
+
+
 @dataclass(frozen=True)
 class Permission:
     """A thing that somebody may do, and the roles that may by default.
@@ -139,13 +147,16 @@ class Cascade:
     """Rows of `child` hang under a row of the kind `parent`, by `column`.
 
     They are readable only while the parent lives, and go and come back with it. With `takes=False` they
-    stay when the parent goes, and are only hidden.
+    stay when the parent goes, and are only hidden. `inside` says that the parent hangs under what the child hangs under
+    by another column (a module under the course of its materials): what is above is then asked of the child alone, where
+    asking it a second time would double every statement.
     """
 
     child: type[Any]
     column: str
     parent: str
     takes: bool = True
+    inside: bool = False
 
 
 @dataclass(frozen=True)

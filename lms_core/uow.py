@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from uuid import UUID
 import asyncpg
 import redis.asyncio
 import structlog
+from sqlalchemy import true
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, func, select
@@ -26,6 +28,7 @@ from lms_core.etags import check_if_match
 from lms_core.kinds import alive, kind_name, scope_columns
 from lms_core.outbox import store_events
 from lms_core.permissions import Access, Filter
+from lms_core.turns import Turns
 from lms_core.types import Event
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ class Context:
     settings: Settings
     database: Database
     redis: redis.asyncio.Redis
+    turns: Turns
     access_cache: AccessCache = field(default_factory=AccessCache)
 
     @classmethod
@@ -62,6 +66,7 @@ class Context:
                 socket_timeout=REDIS_TIMEOUT_SECONDS,
                 socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
             ),
+            Turns(max(1, settings.database_pool // 2)),
         )
         context.database.listeners.append(context.access_cache.forget)
         return context
@@ -109,9 +114,16 @@ class UnitOfWork:
     """
 
     def __init__(
-        self, context: Context, access: Access, request_id: str | None = None, address: str | None = None
+        self,
+        context: Context,
+        access: Access,
+        request_id: str | None = None,
+        address: str | None = None,
+        arrived: float | None = None,
     ) -> None:
         self.context, self.access, self.request_id, self.address = context, access, request_id, address
+        # When the request was here, on the monotonic clock: what it has waited since is nobody's fault but ours.
+        self.arrived = time.monotonic() if arrived is None else arrived
         self.caused_by: UUID | None = None
         self.trail = Trail()
         self.events: list[Event] = []
@@ -194,11 +206,26 @@ class UnitOfWork:
         statement = select(model.id).where(model.id == id, alive(model), readable.write(model))
         return (await self.session.execute(statement, readable.parameters)).first() is not None
 
-    async def can(self, permission: str, on: type[Table] | str, id: UUID) -> bool:
-        """Whether the actor has a permission on a row that lives."""
+    async def require_known(self, on: type[Table] | str, id: UUID) -> None:
+        """Raise NotFound unless the actor may know a live row; like `require`, without a permission to ask for.
+
+        For reads below a row, and for what a permission allows in all of a course but not on what is hidden there.
+        """
+        model = self.model(on)
+        if self.opened is None:
+            readable = self.readable(model)
+            found = await self.context.platform.rules.knows(self.context, readable, model, id)
+        else:
+            found = await self.knows(model, id)
+        if not found:
+            raise NotFound(kind_name(model), id)
+
+    async def can(self, permission: str, on: type[Table] | str, id: UUID, dead_too: bool = False) -> bool:
+        """Whether the actor has a permission on a row that lives or, with `dead_too`, on one that may come back."""
         model = self.model(on)
         permitted = self.permitted(permission, model)
-        statement = select(model.id).where(model.id == id, alive(model), permitted.write(model))
+        lives = true() if dead_too else alive(model)
+        statement = select(model.id).where(model.id == id, lives, permitted.write(model))
         return (await self.session.execute(statement, permitted.parameters)).first() is not None
 
     async def can_on_all(self, permission: str, on: type[Table] | str, ids: Collection[UUID]) -> bool:

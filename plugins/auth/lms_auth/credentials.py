@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from lms_institutions.contracts import InstitutionSettings
-from lms_users.contracts import USER, Passwords, Person, UserDirectory
+from lms_users.contracts import USER, Passwords, Person, UserDirectory, UserDisabled
 from sqlalchemy import Uuid, bindparam, func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
@@ -18,7 +18,7 @@ from lms_auth.passwords import DUMMY_HASH, Hasher
 from lms_auth.schemas import PasswordChange
 from lms_auth.settings import AuthSettings
 from lms_auth.throttle import Guess, Throttle
-from lms_core.sdk import Context, Invalid, Read, StateConflict, UnitOfWork, new_id
+from lms_core.sdk import Context, Deleted, Invalid, Read, StateConflict, UnitOfWork, new_id
 
 NOBODY = UUID(int=0)
 STORED = Read(
@@ -72,12 +72,30 @@ async def replace_password(
     )
     uow.record("password_changed", USER, user_id)
     await sessions.end_all(uow, user_id, "password", keep=keep_session)
+    return await end_mailed_tokens(uow, user_id)
+
+
+async def end_mailed_tokens(uow: UnitOfWork, user_id: UUID) -> set[UUID]:
+    """Make the user's resets and invitations useless for good; their ids."""
     ended: set[UUID] = set()
     for model in (PasswordReset, Invitation):
         usable = col(model.user_id) == user_id, col(model.used_at).is_(None), col(model.expires_at) > func.now()
         statement = update(model).where(*usable).values(used_at=func.now()).returning(col(model.id))
         ended |= set((await uow.session.execute(statement)).scalars())
     return ended
+
+
+async def end_of_disabled(uow: UnitOfWork, event: UserDisabled) -> None:
+    """The handler: who is let in again later comes with no old session, and with nothing that was mailed before."""
+    await sessions.end_all(uow, event.user_id, "disabled")
+    await end_mailed_tokens(uow, event.user_id)
+
+
+async def end_of_deleted(uow: UnitOfWork, event: Deleted) -> None:
+    """The handler: a restore brings the user back, but no session and no mailed token."""
+    if event.kind == USER:
+        await sessions.end_all(uow, event.id, "deleted")
+        await end_mailed_tokens(uow, event.id)
 
 
 async def change(uow: UnitOfWork, data: PasswordChange, address: str) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from lms_users.contracts import Passwords, UserDisabled, UserInvited
 from typer import Typer
 
-from lms_auth import invitations, password_resets, sessions
+from lms_auth import credentials, invitations, password_resets, sessions
 from lms_auth.access_tokens import AccessTokens
 from lms_auth.commands import commands
 from lms_auth.contracts import InvitationMade, PasswordResetRequested, Sessions
@@ -71,8 +71,8 @@ def lms_services() -> list[Service]:
 def lms_handlers() -> list[Handler]:
     """Disabled and deleted users are signed out; who forgot a password, or is to choose the first, gets a mail."""
     return [
-        Handler("auth.end_sessions_of_disabled", UserDisabled, sessions.end_of_disabled),
-        Handler("auth.end_sessions_of_deleted", Deleted, sessions.end_of_deleted),
+        Handler("auth.end_sessions_of_disabled", UserDisabled, credentials.end_of_disabled),
+        Handler("auth.end_sessions_of_deleted", Deleted, credentials.end_of_deleted),
         Handler("auth.send_reset", PasswordResetRequested, password_resets.send, transactional=False),
         Handler("auth.invite_new", UserInvited, invitations.begin_for_new),
         Handler("auth.send_invitation", InvitationMade, invitations.send, transactional=False),

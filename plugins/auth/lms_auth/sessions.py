@@ -6,7 +6,6 @@ from typing import Literal
 from uuid import UUID
 
 from fastapi import Request, Response
-from lms_users.contracts import USER, UserDisabled
 from sqlalchemy import Uuid, and_, bindparam, delete, func, insert, update
 from sqlmodel import col
 
@@ -17,7 +16,7 @@ from lms_auth.devices import Device, device_of
 from lms_auth.models import AuthSession
 from lms_auth.schemas import SessionRead
 from lms_auth.settings import AuthSettings
-from lms_core.sdk import ACTOR_ID, Context, Deleted, Filter, JsonBytes, Listing, NotFound, UnitOfWork, new_id
+from lms_core.sdk import ACTOR_ID, Context, Filter, JsonBytes, Listing, NotFound, UnitOfWork, new_id
 
 Reason = Literal["logout", "reuse", "password", "disabled", "deleted", "idle", "absolute"]
 KEPT = timedelta(days=30)
@@ -109,21 +108,10 @@ async def end_own(uow: UnitOfWork, session_id: UUID) -> None:
         raise NotFound("session", session_id)
 
 
-async def end_of_deleted(uow: UnitOfWork, event: Deleted) -> None:
-    """A restore brings the user back, but no session."""
-    if event.kind == USER:
-        await end_all(uow, event.id, "deleted")
-
-
 async def forget_old(uow: UnitOfWork) -> None:
     """Remove sessions that ended a month ago; runs on a schedule."""
     ended = func.coalesce(col(AuthSession.revoked_at), col(AuthSession.absolute_expires_at))
     await uow.session.execute(delete(AuthSession).where(ended < func.now() - KEPT))
-
-
-async def end_of_disabled(uow: UnitOfWork, event: UserDisabled) -> None:
-    """Nobody comes back in with an old session after their user was disabled and enabled again."""
-    await end_all(uow, event.user_id, "disabled")
 
 
 class SignIns(Sessions):

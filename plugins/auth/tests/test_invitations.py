@@ -168,3 +168,21 @@ async def test_the_audit_trail_knows_who_was_invited(lms: Lms, school: School) -
     entries = await school.principal.items("/audit", kind="users.user", object_id=user["id"])
     [entry] = [entry for entry in entries if entry["action"] == "invited"]
     assert entry["actor_id"] == str(school.principal.id)
+
+
+@pytest.mark.parametrize("how", ["disabled", "deleted"])
+async def test_an_invitation_is_dead_for_good_once_its_user_was_out(lms: Lms, school: School, how: str) -> None:
+    user = await add_user(lms, school, invite=True)
+    token = await newest_token(lms, user)
+    path = f"/users/{user['id']}"
+    if how == "disabled":
+        await school.principal.patch(path, {"is_active": False})
+        await lms.work_off()
+        await school.principal.patch(path, {"is_active": True})
+    else:
+        await school.principal.delete(path)
+        await lms.work_off()
+        await school.principal.post(f"{path}/restore")
+    await lms.work_off()
+    assert (await school.principal.get(path)).status_code == 200
+    assert (await accept(lms, token)).status_code == 422

@@ -81,6 +81,7 @@ def body(name: str) -> dict[str, str]:
     return fields if name == "passwordless" else {**fields, "password": PASSWORD}
 
 
+@pytest.mark.usefixtures("slow_passwords")
 def test_the_dummy_costs_what_a_real_hash_costs() -> None:
     assert not passwords.ARGON2.needs_update(passwords.DUMMY_HASH)
     assert passwords.ARGON2.hash("x" * 12).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
@@ -126,6 +127,7 @@ async def test_too_many_at_once_are_refused_before_they_queue(
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers if answer.status_code == 429)
 
 
+@pytest.mark.usefixtures("slow_passwords")
 async def test_an_outdated_hash_is_replaced_at_login(lms: Lms, account: Any) -> None:
     weak = passwords.ARGON2.using(rounds=1, memory_cost=8 * 1024).hash(PASSWORD)
     await lms.sql("UPDATE auth_credential SET password_hash = :weak WHERE user_id = :id", weak=weak, id=account.id)

@@ -25,6 +25,7 @@ COURSES = table(
     sql_column("state", Text()),
     sql_column("capacity", Integer()),
     sql_column("is_deleted", Boolean()),
+    sql_column("deletion_id", Uuid()),
 )
 SECTIONS = table(
     "courses_section",
@@ -103,8 +104,8 @@ class CourseCatalog(ABC):
         """Whether this is the key with which students join a course by themselves."""
 
     @abstractmethod
-    async def has_section(self, uow: UnitOfWork, course_id: UUID, section_id: UUID) -> bool:
-        """Whether the course has this live section, which then stays alive until the transaction ends."""
+    async def sections_among(self, uow: UnitOfWork, course_id: UUID, section_ids: Collection[UUID]) -> set[UUID]:
+        """Those of some sections that live in the course; they stay alive until the transaction ends."""
 
 
 class CourseParticipation(ABC):

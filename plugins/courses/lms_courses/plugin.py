@@ -3,7 +3,8 @@
 from lms_institutions.contracts import INSTITUTION
 from sqlmodel import col
 
-from lms_core.sdk import Cascade, Permission, PluginInfo, ReadRule, Router, Service, Setup, Table, hookimpl
+from lms_core.sdk import Cascade, Permission, PluginInfo, Reaction, ReadRule, Router, Service, Setup, Table, hookimpl
+from lms_courses import terms
 from lms_courses.contracts import COURSE, TERM, CourseCatalog, in_published_course
 from lms_courses.demo import make_demo
 from lms_courses.models import Course, Section, Term
@@ -57,13 +58,14 @@ def lms_services() -> list[Service]:
 
 
 @hookimpl
-def lms_cascades() -> list[Cascade]:
+def lms_cascades() -> list[Cascade | Reaction]:
     """Terms and courses hang under institutions, terms under terms, sections under courses."""
     return [
         Cascade(child=Term, column="institution_id", parent=INSTITUTION),
         Cascade(child=Term, column="parent_id", parent=TERM),
         Cascade(child=Course, column="institution_id", parent=INSTITUTION),
         Cascade(child=Section, column="course_id", parent=COURSE),
+        Reaction(Term, conflicts=terms.conflicts_of_restored),
     ]
 
 

@@ -39,7 +39,6 @@ Include = Annotated[Literal["people"] | None, Query(description="Who teaches it,
 
 router = Router()
 MAY_EDIT = requires("courses.edit", on="course", path="course_id")
-MAY_READ = requires("courses.read", on="course", path="course_id")
 MAY_EDIT_SECTIONS = requires("courses.edit_sections", on="course", path="course_id")
 MAY_SET_TERMS = requires("courses.set_terms", on="term", path="term_id")
 MAY_EDIT_CONTENT = requires("courses.edit_content", on="course", path="course_id")
@@ -182,10 +181,10 @@ async def create_section(uow: Uow, course_id: UUID, data: SectionCreate) -> Resp
     return await sections.create(uow, course_id, data)
 
 
-@router.get("/{course_id}/sections", response_model=Page[SectionRead], dependencies=[MAY_READ])
+@router.get("/{course_id}/sections", response_model=Page[SectionRead], dependencies=[reads("courses.read")])
 async def list_sections(uow: Uow, course_id: UUID, params: PageParams) -> Response:
     """The sections of a course, newest first."""
-    return await sections.SECTIONS.page(uow, params, course_id=course_id)
+    return await sections.list_of_course(uow, course_id, params)
 
 
 @router.get(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StringConstra
 from lms_core.sdk import Description, Field, Input, Name
 
 State = Literal["draft", "published", "archived"]
-Code = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Code = Annotated[Name, StringConstraints(max_length=100)]
 SelfEnrollment = Literal["closed", "open", "key", "approval"]
 EnrollmentKey = Annotated[str, StringConstraints(min_length=8, max_length=200)]
 Capacity = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
@@ -137,7 +137,7 @@ class TermCreate(Input):
 
     institution_id: UUID
     parent_id: UUID | None = None
-    name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    name: Annotated[Name, StringConstraints(max_length=100)]
     starts_on: date
     ends_on: date
 
@@ -147,7 +147,7 @@ class TermUpdate(Input):
 
     model_config = ConfigDict(json_schema_extra={"example": {"ends_on": "2026-12-22"}})
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
+    name: Annotated[Name, StringConstraints(max_length=100)] | None = None
     starts_on: date | None = None
     ends_on: date | None = None
 

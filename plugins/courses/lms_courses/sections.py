@@ -6,7 +6,7 @@ from fastapi import Response
 from sqlalchemy import bindparam
 from sqlmodel import col, select
 
-from lms_core.sdk import Listing, NotFound, Point, UnitOfWork, alive, delete
+from lms_core.sdk import Listing, NotFound, Paging, Point, UnitOfWork, alive, delete
 from lms_courses.contracts import COURSE, SECTION, CourseParticipation
 from lms_courses.models import Course, Section
 from lms_courses.schemas import SectionCreate, SectionRead, SectionUpdate
@@ -14,6 +14,13 @@ from lms_courses.schemas import SectionCreate, SectionRead, SectionUpdate
 OF_COURSE = col(Section.course_id) == bindparam("course_id")
 SECTIONS = Listing(Section, SectionRead, filters={"course_id": OF_COURSE})
 SECTION_POINT = Point(Section, SectionRead, where=OF_COURSE)
+
+
+async def list_of_course(uow: UnitOfWork, course_id: UUID, paging: Paging) -> Response:
+    """A page of those of a course that the caller may know; a draft is not known to everybody who may see courses."""
+    if not await uow.knows(Course, course_id):
+        raise NotFound(COURSE, course_id)
+    return await SECTIONS.page(uow, paging, course_id=course_id)
 
 
 async def create(uow: UnitOfWork, course_id: UUID, data: SectionCreate) -> Response:

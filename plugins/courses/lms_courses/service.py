@@ -159,14 +159,15 @@ class Catalog(CourseCatalog):
         stored = (await uow.session.execute(statement)).scalar_one_or_none()
         return stored is not None and hmac.compare_digest(stored, digest_of(uow, key) or "")
 
-    async def has_section(self, uow: UnitOfWork, course_id: UUID, section_id: UUID) -> bool:
-        """Whether the section is the course's, and lives."""
+    async def sections_among(self, uow: UnitOfWork, course_id: UUID, section_ids: Collection[UUID]) -> set[UUID]:
+        """Locked in the order of their ids."""
         statement = (
             select(Section.id)
-            .where(Section.id == section_id, Section.course_id == course_id, ~col(Section.is_deleted))
+            .where(among(col(Section.id), section_ids), Section.course_id == course_id, ~col(Section.is_deleted))
+            .order_by(col(Section.id))
             .with_for_update(read=True)
         )
-        return (await uow.session.execute(statement)).first() is not None
+        return set((await uow.session.execute(statement)).scalars())
 
 
 def summary(course: Course) -> CourseSummary:

@@ -1,5 +1,6 @@
 """The rules for terms: the calendar of an institution, and of all below it."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -7,11 +8,22 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Response
 from lms_institutions.contracts import INSTITUTION, InstitutionSettings, InstitutionTree
-from sqlalchemy import Date, and_, bindparam, func
+from sqlalchemy import Date, and_, bindparam, func, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from lms_core.sdk import Invalid, Listing, NotFound, Paging, Point, StateConflict, UnitOfWork, alive
+from lms_core.sdk import (
+    Conflict,
+    Invalid,
+    Listing,
+    NotFound,
+    Paging,
+    Point,
+    StateConflict,
+    UnitOfWork,
+    alive,
+    among,
+)
 from lms_courses.contracts import TERM
 from lms_courses.models import Course, Term
 from lms_courses.schemas import TermCreate, TermRead, TermUpdate
@@ -84,6 +96,24 @@ async def refuse_misplaced(uow: UnitOfWork, term: Term) -> None:
             f"{parent.name} goes from {parent.starts_on} to {parent.ends_on}; a term in it must not stand out.",
             ("body", "starts_on"),
         )
+
+
+async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> list[Conflict]:
+    """A term that comes back must not stand out of the one that it is in, which may have become shorter meanwhile."""
+    parent = aliased(Term)
+    outside = (
+        select(Term.id, parent.name)
+        .join(parent, col(parent.id) == col(Term.parent_id))
+        .where(
+            among(col(Term.id), ids),
+            ~col(parent.is_deleted),
+            or_(col(Term.starts_on) < col(parent.starts_on), col(Term.ends_on) > col(parent.ends_on)),
+        )
+    )
+    return [
+        Conflict(TERM, id, "outside_of_parent", f"It would stand out of {name}, which was made shorter; change that.")
+        for id, name in (await uow.session.execute(outside)).all()
+    ]
 
 
 async def list_terms(uow: UnitOfWork, paging: Paging, on: str | None, **filters: Any) -> Response:

@@ -148,3 +148,12 @@ async def test_assistants_change_sections_and_make_none(lms: Lms, school: School
 
 async def test_a_section_list_of_a_course_that_is_not_there_is_404(lms: Lms) -> None:
     assert (await (await lms.admin()).get(f"/courses/{uuid4()}/sections")).status_code == 404
+
+
+async def test_a_draft_shows_no_sections_to_who_may_not_know_it(lms: Lms, school: School) -> None:
+    draft = await school.principal.create(
+        "/courses", {"institution_id": school.institution["id"], "code": "DRAFT", "title": "Draft"}
+    )
+    path = f"/courses/{draft['id']}/sections"
+    assert (await school.student.get(path)).status_code == 404
+    assert (await school.principal.get(path)).status_code == 200

@@ -116,3 +116,25 @@ async def test_today_is_where_the_institution_is(lms: Lms, school: School) -> No
         assert code_of(await principal.get("/courses/terms", params=params)) == (422, code)
     strange = {"on": "today", "institution_id": str(uuid4())}
     assert code_of(await principal.get("/courses/terms", params=strange)) == (404, "institution_not_found")
+
+
+async def test_a_term_that_comes_back_fits_into_its_parent(lms: Lms, school: School) -> None:
+    body = {
+        "institution_id": school.institution["id"],
+        "name": "2026",
+        "starts_on": "2026-01-01",
+        "ends_on": "2026-12-31",
+    }
+    year = await school.principal.create("/courses/terms", body)
+    autumn = await school.principal.create(
+        "/courses/terms", {**body, "name": "Autumn", "starts_on": "2026-09-01", "parent_id": year["id"]}
+    )
+    path = f"/courses/terms/{autumn['id']}"
+    assert (await school.principal.delete(path)).status_code == 202
+    await lms.work_off()
+    shorter = await school.principal.patch(f"/courses/terms/{year['id']}", {"ends_on": "2026-06-30"})
+    assert shorter.status_code == 200
+    answer = await school.principal.post(f"{path}/restore")
+    assert (answer.status_code, answer.json()["code"]) == (409, "outside_of_parent")
+    await school.principal.patch(f"/courses/terms/{year['id']}", {"ends_on": "2026-12-31"})
+    assert (await school.principal.post(f"{path}/restore")).status_code == 202

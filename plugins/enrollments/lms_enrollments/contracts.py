@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from lms_courses.contracts import timezone_in_course
-from sqlalchemy import Boolean, ColumnElement, Date, Text, Uuid, cast, column, exists, func, or_, table
+from sqlalchemy import Boolean, ColumnElement, Date, DateTime, Text, Uuid, cast, column, exists, func, or_, table
 
 from lms_core.sdk import Event, UnitOfWork
 
@@ -18,15 +18,20 @@ ENROLLMENTS = table(
     column("course_id", Uuid()),
     column("user_id", Uuid()),
     column("section_id", Uuid()),
+    column("role", Text()),
     column("state", Text()),
     column("starts_on", Date()),
     column("ends_on", Date()),
+    column("created_at", DateTime(timezone=True)),
     column("is_deleted", Boolean()),
 )
 
 
-def takes_part(course_id: Any, user_id: Any, section_id: Any = None) -> ColumnElement[bool]:
-    """A condition: the user takes part in the course today, in whatever role; with a section, in that one."""
+def takes_part(course_id: Any, user_id: Any, section_id: Any = None, since: Any = None) -> ColumnElement[bool]:
+    """A condition: the user takes part in the course today, in whatever role; with a section, in that one.
+
+    With a moment, by an enrollment that was there by then.
+    """
     enrollment = ENROLLMENTS.alias()
     today = cast(func.timezone(timezone_in_course(enrollment.c.course_id), func.now()), Date)
     found = exists().where(
@@ -37,7 +42,11 @@ def takes_part(course_id: Any, user_id: Any, section_id: Any = None) -> ColumnEl
         or_(enrollment.c.starts_on.is_(None), enrollment.c.starts_on <= today),
         or_(enrollment.c.ends_on.is_(None), enrollment.c.ends_on >= today),
     )
-    return found if section_id is None else found.where(enrollment.c.section_id == section_id)
+    if section_id is not None:
+        found = found.where(enrollment.c.section_id == section_id)
+    if since is not None:
+        found = found.where(enrollment.c.created_at <= since)
+    return found.correlate_except(enrollment)
 
 
 class Roster(ABC):
@@ -77,6 +86,15 @@ class EnrollmentRequested(Event, name="enrollments.enrollment_requested.v1"):
     course_id: UUID
     user_id: UUID
     role: str
+
+
+class EnrollmentMoved(Event, name="enrollments.enrollment_moved.v1"):
+    """Somebody is in another section of their course, or (None) in none."""
+
+    enrollment_id: UUID
+    course_id: UUID
+    user_id: UUID
+    section_id: UUID | None
 
 
 class EnrollmentEnded(Event, name="enrollments.enrollment_ended.v1"):

@@ -1,31 +1,20 @@
-"""When somebody takes part: from the first day of an enrollment's own to the last, where its institution is."""
+"""What happens when the last day of an enrollment has passed where its institution is."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
-from lms_courses.contracts import CourseCatalog, timezone_in_course
-from sqlalchemy import Date, DateTime, and_, case, cast, func, or_, select, update
+from lms_courses.contracts import CourseCatalog
+from sqlalchemy import Date, case, cast, func, select, update
 from sqlmodel import col
 
 from lms_core.sdk import NotFound, UnitOfWork, alive, among
 from lms_enrollments import history, seats
 from lms_enrollments.contracts import ENROLLMENT, EnrollmentEnded
+from lms_enrollments.days import NOT_OVER
 from lms_enrollments.models import Enrollment
 
 ENDED_IN_ONE_RUN = 2_000
 STANDS = col(Enrollment.state).in_(seats.STANDING_STATES)
-# Only rows with a day of their own pay for the walk up the institutions.
-TIMEZONE: Any = timezone_in_course(col(Enrollment.course_id))
-TODAY = cast(func.timezone(TIMEZONE, func.now()), Date)
-NOT_OVER = or_(col(Enrollment.ends_on).is_(None), col(Enrollment.ends_on) >= TODAY)
-IS_ON = and_(or_(col(Enrollment.starts_on).is_(None), col(Enrollment.starts_on) <= TODAY), NOT_OVER)
-"""A condition: today is not before the first day, nor after the last."""
-
-LAST_MOMENT = case(
-    (col(Enrollment.ends_on).is_not(None), func.timezone(TIMEZONE, cast(col(Enrollment.ends_on) + 1, DateTime())))
-)
-"""The end of the last day, as an instant; NULL where there is none."""
 
 
 async def end_what_is_over(uow: UnitOfWork) -> None:

@@ -13,7 +13,9 @@ from lms_core.sdk import Filter, Listing, Paging, UnitOfWork, alive, among, new_
 from lms_enrollments.models import Enrollment, Period
 from lms_enrollments.schemas import EnrollmentRead, PeriodRead
 
-Cause = Literal["enrolled", "promoted", "seat_taken", "changed", "section", "section_taken", "ended"]
+Cause = Literal["enrolled", "promoted", "seat_taken", "changed", "section", "section_taken", "days", "ended"]
+KEPT = ("course_id", "user_id", "role", "state", "section_id", "starts_on", "ends_on")
+"""What a period repeats of its enrollment."""
 AT = bindparam("as_of", type_=DateTime(timezone=True))
 
 
@@ -26,12 +28,6 @@ def readable(uow: UnitOfWork) -> Filter:
         return exists().where(of, alive(Enrollment), rule.write(Enrollment))
 
     return Filter(("period", rule.shape), rule.parameters, write, never=rule.never)
-
-
-def of_enrollment(name: str) -> Any:
-    """What periods do not repeat."""
-    found = select(getattr(Enrollment, name)).where(col(Enrollment.id) == col(Period.enrollment_id))
-    return found.scalar_subquery()
 
 
 PERIODS = Listing(
@@ -52,7 +48,9 @@ AS_OF = Listing(
         "id": col(Period.enrollment_id),
         "position": null(),
         "updated_at": col(Period.since),
-        **{name: of_enrollment(name) for name in ("starts_on", "ends_on", "created_at")},
+        "created_at": select(col(Enrollment.created_at))
+        .where(col(Enrollment.id) == col(Period.enrollment_id))
+        .scalar_subquery(),
     },
     readable=readable,
 )
@@ -66,9 +64,8 @@ async def list_as_of(uow: UnitOfWork, paging: Paging, as_of: datetime, **filters
 async def begin(uow: UnitOfWork, rows: Sequence[dict[str, Any]], reason: str | None) -> None:
     """The first period of new enrollments."""
     shared = {"cause": "enrolled", "reason": reason, "actor_id": uow.access.actor_id or uow.caused_by}
-    names = ("course_id", "user_id", "role", "state", "section_id")
     values = [
-        {"id": new_id(), "enrollment_id": row["id"], **{name: row[name] for name in names}, **shared} for row in rows
+        {"id": new_id(), "enrollment_id": row["id"], **{name: row[name] for name in KEPT}, **shared} for row in rows
     ]
     # Under the course's lock, so what the clock says now is later than all that was noted of the course before.
     await uow.session.execute(insert(Period).values(since=func.clock_timestamp()), values)
@@ -82,16 +79,12 @@ async def note(uow: UnitOfWork, ids: Sequence[UUID], cause: Cause, reason: str |
     at = (await uow.session.execute(select(func.clock_timestamp()))).scalar_one()
     last = among(col(Period.enrollment_id), ids) & col(Period.until).is_(None)
     await uow.session.execute(update(Period).where(last).values(until=at))
-    now = select(
-        col(Enrollment.id), col(Enrollment.course_id), col(Enrollment.user_id), col(Enrollment.role),
-        col(Enrollment.state), col(Enrollment.section_id),
-    ).where(among(col(Enrollment.id), ids))  # fmt: skip
+    now = select(col(Enrollment.id), *(col(getattr(Enrollment, name)) for name in KEPT)).where(
+        among(col(Enrollment.id), ids)
+    )
     shared = {"since": at, "cause": cause, "reason": reason, "actor_id": uow.access.actor_id or uow.caused_by}
     values = [
-        {
-            "id": new_id(), "enrollment_id": row.id, "course_id": row.course_id, "user_id": row.user_id,
-            "role": row.role, "state": row.state, "section_id": row.section_id, **shared,
-        }
+        {"id": new_id(), "enrollment_id": row.id, **{name: getattr(row, name) for name in KEPT}, **shared}
         for row in (await uow.session.execute(now)).all()
-    ]  # fmt: skip
+    ]
     await uow.session.execute(insert(Period), values)

@@ -40,10 +40,9 @@ def plan_row(
         errors.append(CellError("role", "forbidden", "Teachers are appointed by those who run the institution."))
     if state not in ("active", *ENDED):
         errors.append(CellError("state", "unknown_state", "Write active, completed or dropped."))
-    term = cells.get("term")
-    fitting = [one for one in coded if one.code == cells["course_code"] and (not term or one.term == term)]
+    fitting = courses_of(cells, coded)
     if len(fitting) != 1:
-        many = CellError("term", "ambiguous_course", "Several terms have a course with this code; say which.")
+        many = CellError("term", "ambiguous_course", "Several courses have this code; say the term, or the course_id.")
         none = CellError("course_code", "course_not_found", "The institution has no such course in this term.")
         errors.append(many if fitting else none)
     person = people.get(cells["email"])
@@ -56,14 +55,42 @@ def plan_row(
     section_id = sections.get((course.id, cells["section"])) if cells.get("section") else None
     if cells.get("section") and section_id is None:
         return Planned("error", errors=[CellError("section", "section_not_found", "The course has no such section.")])
-    there = known.get((course.id, person.id, role), [])
-    if any(one.state == "requested" for one in there):
+    plan = plan_part(course, person, role, state, section_id, days, known.get((course.id, person.id, role), []))
+    plan.stands_for = (course.id, person.id, role)
+    return plan
+
+
+def courses_of(cells: dict[str, str], coded: Sequence[CodedCourse]) -> list[CodedCourse]:
+    """The courses that a row can mean; without a term, the one that has none comes first."""
+    term, id = cells.get("term"), cells.get("course_id")
+    fitting = [
+        one
+        for one in coded
+        if one.code == cells["course_code"]
+        and (not term or one.term == term)
+        and (not id or str(one.course.id) == id.casefold())
+    ]
+    without = [one for one in fitting if one.term is None]
+    return without if not term and not id and len(without) == 1 else fitting
+
+
+def plan_part(
+    course: CourseSummary,
+    person: Person,
+    role: str,
+    state: str,
+    section_id: UUID | None,
+    days: dict[str, date | None],
+    there: Sequence[Enrollment],
+) -> Planned:
+    """What is to become of somebody's part, given all that they had in this role."""
+    if state == "active" and any(one.state == "requested" for one in there):
         return Planned("error", errors=[CellError("email", "requested", "They ask to join; decide that first.")])
     standing = next((one for one in there if one.state in STANDING), None)
     if standing is None:
         return plan_without_standing(course, person, role, state, section_id, days, there)
-    plan = Planned("unchanged", standing.id, memo={"role": role})
-    errors += wrong_order(days["starts_on"] or standing.starts_on, days["ends_on"] or standing.ends_on)
+    plan = Planned("unchanged", standing.id, memo={"role": role, "waiting_number": standing.waiting_number})
+    errors = wrong_order(days["starts_on"] or standing.starts_on, days["ends_on"] or standing.ends_on)
     if errors:
         return Planned("error", errors=errors)
     for name, day in days.items():
@@ -167,19 +194,32 @@ class Room:
             {str(id): free for id, free in (await places.free_in(uow, section_ids)).items()},
         )
 
+    def take(self, plan: Planned) -> None:
+        """Give the places that a plan needs to its row."""
+        if plan.action in ("create", "update") and plan.memo["role"] == seats.STUDENT:
+            section_id = section_of(plan)
+            if plan.action == "create":
+                self.courses[plan.memo["course_id"]] = self.courses.get(plan.memo["course_id"], 0) - 1
+            if section_id is not None:
+                self.sections[section_id] = self.sections.get(section_id, 0) - 1
+
     def refuse_excess(self, plan: Planned) -> Planned:
         """The plan, or an error where the rows before it took the last place; who moves out of a section frees none."""
         if plan.action not in ("create", "update") or plan.memo["role"] != seats.STUDENT:
             return plan
         creates = plan.action == "create"
-        section_id = plan.memo["section_id"] if creates else plan.changes.get("section_id", {}).get("after")
+        section_id = section_of(plan)
         if creates and self.courses[plan.memo["course_id"]] < 1:
             detail = "Every seat of this course is taken, and it has no waitlist."
             return Planned("error", errors=[CellError("course_code", "course_full", detail)])
         if section_id is not None and self.sections[section_id] < 1:
             return Planned("error", errors=[CellError("section", "section_full", "Every place in it is taken.")])
-        if creates:
-            self.courses[plan.memo["course_id"]] -= 1
-        if section_id is not None:
-            self.sections[section_id] -= 1
+        self.take(plan)
         return plan
+
+
+def section_of(plan: Planned) -> str | None:
+    """The section into which a plan puts somebody."""
+    if plan.action == "create":
+        return plan.memo["section_id"]  # type: ignore[no-any-return]
+    return plan.changes.get("section_id", {}).get("after")

@@ -17,20 +17,23 @@ from lms_core.sdk import (
     Import,
     Importer,
     ImportRow,
+    NotFound,
     Planned,
     Row,
     StateConflict,
+    Unavailable,
     UnitOfWork,
     alive,
     among,
     delete,
+    keep_deleted,
 )
 from lms_enrollments import history, places, seats
-from lms_enrollments.contracts import EnrollmentActivated
-from lms_enrollments.import_rows import STANDING, Room, day, part_of, plan_row, text
+from lms_enrollments.contracts import EnrollmentActivated, EnrollmentWaitlisted
+from lms_enrollments.import_rows import STANDING, Room, day, part_of, plan_row, text, wrong_order
 from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import Part
-from lms_enrollments.steps import move
+from lms_enrollments.steps import move, put_in_section, refuse_unless_may_join
 
 
 class EnrollmentImporter(Importer):
@@ -42,21 +45,28 @@ class EnrollmentImporter(Importer):
     columns = (
         Column("course_code", "The code of a course of the institution", required=True),
         Column("email", "The address of the user", required=True),
-        Column("term", "The name of the course's term, where the code alone does not say which"),
+        Column(
+            "term",
+            "The name of the course's term; when it is empty, the course without one, or the only one with the code",
+        ),
         Column("role", "`student` (when empty), `teacher`, `assistant` or `observer`"),
         Column("section", "The name of a section of the course"),
         Column("state", "`active` (when empty), `completed` or `dropped`"),
-        Column("starts_on", "The first day, such as 2026-09-01, where it is not the course's"),
+        Column("starts_on", "The first day, such as 2026-09-01, where there is one"),
         Column("ends_on", "The last day"),
+        Column("course_id", "The id of the course, where code and term do not say which"),
     )
 
     def identities(self, row: Row) -> dict[str, Hashable]:
         """One row for each person, course and role."""
         cells = row.cells
-        names = ("course_code", "term", "role")
-        return {"email": (cells.get("email", "").casefold(), *(cells.get(name, "") for name in names))}
+        names = ("course_code", "term", "course_id")
+        role = cells.get("role") or seats.STUDENT
+        return {"email": (cells.get("email", "").casefold(), role, *(cells.get(name, "") for name in names))}
 
-    async def plan(self, uow: UnitOfWork, job: Import, rows: Sequence[Row], hold: bool) -> list[Planned]:
+    async def plan(
+        self, uow: UnitOfWork, job: Import, rows: Sequence[Row], hold: bool, before: Sequence[Planned] = ()
+    ) -> list[Planned]:
         """Row by row; with `hold` under the locks of their courses, in the order of their ids."""
         assert job.scope_id is not None
         catalog = uow.use(CourseCatalog)
@@ -73,6 +83,8 @@ class EnrollmentImporter(Importer):
         known = await enrollments_of(uow, course_ids, ids)
         may_appoint = await uow.can("enrollments.appoint", INSTITUTION, job.scope_id)
         room = await Room.of(uow, [one.course for one in coded], set(sections.values()))
+        for plan in before:
+            room.take(plan)
         return [room.refuse_excess(plan_row(row, coded, people, members, sections, known, may_appoint)) for row in rows]
 
     async def missing(self, uow: UnitOfWork, job: Import, present: set[UUID]) -> list[UUID]:
@@ -114,19 +126,37 @@ class EnrollmentImporter(Importer):
     async def undo(self, uow: UnitOfWork, job: Import, rows: Sequence[ImportRow]) -> None:
         """Who came goes to the recycle bin; who was dropped or moved is where they were, while there is a seat."""
         for row in rows:
-            if not row.changes or row.object_id is None:
-                continue
-            enrollment = await uow.session.get(Enrollment, row.object_id)
-            if enrollment is None or enrollment.is_deleted:
-                row.note = None if row.action == "create" else "This enrollment was deleted since."
-                continue
-            course = await uow.use(CourseCatalog).lock(uow, enrollment.course_id)
-            await uow.session.refresh(enrollment)
-            if row.action == "create":
-                uow.announce(f"user:{enrollment.user_id}")
-                await delete(uow, Enrollment, enrollment.id)
-            else:
-                row.note = await change_back(uow, course, enrollment, row.changes)
+            if row.changes and row.object_id is not None:
+                row.note = await undo_row(uow, job, row, row.object_id)
+
+
+async def undo_row(uow: UnitOfWork, job: Import, row: ImportRow, id: UUID) -> str | None:
+    """Take back one row; a sentence when it is left as it is."""
+    enrollment = (
+        await uow.session.execute(
+            select(Enrollment).where(Enrollment.id == id).execution_options(populate_existing=True)
+        )
+    ).scalar_one()
+    assert job.scope_id is not None
+    if enrollment.role == "teacher" and not await uow.can("enrollments.appoint", INSTITUTION, job.scope_id):
+        return "Left as it is, since you may not appoint teachers there."
+    if enrollment.is_deleted and row.action == "create":
+        # What went with its course or its user would come back with them.
+        await keep_deleted(uow, Enrollment, id)
+        return None
+    if enrollment.is_deleted:
+        return "This enrollment was deleted since."
+    try:
+        course = await uow.use(CourseCatalog).lock(uow, enrollment.course_id)
+    except NotFound:
+        # Deleted, and the cascade has not come so far yet.
+        raise Unavailable("The course is being deleted; this goes on when it is.", "busy") from None
+    await uow.session.refresh(enrollment)
+    if row.action == "create":
+        uow.announce(f"user:{enrollment.user_id}")
+        await delete(uow, Enrollment, id)
+        return None
+    return await change_back(uow, course, enrollment, row)
 
 
 async def enrollments_of(
@@ -155,28 +185,68 @@ async def change(uow: UnitOfWork, id: UUID | None, after: dict[str, Any]) -> Non
         if name in after:
             setattr(enrollment, name, day(after[name]))
             uow.announce(f"user:{enrollment.user_id}")
+    if {"starts_on", "ends_on"} & set(after):
+        await history.note(uow, [enrollment.id], "days", "import")
+        await seats.promote(uow, course)
     if "section_id" in after:
-        enrollment.section_id = UUID(after["section_id"])
-        await history.note(uow, [enrollment.id], "section", "import")
+        await put_in_section(uow, enrollment, UUID(after["section_id"]), "import")
     if "state" in after:
         await move(uow, course, enrollment, after["state"], "import")
 
 
-async def change_back(
+async def change_back(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, row: ImportRow) -> str | None:
+    """As it was before the import; a sentence when somebody has changed it since, or took the seat or the place."""
+    notes = [
+        await days_back(uow, course, enrollment, row.changes),
+        await section_back(uow, enrollment, row.changes.get("section_id")),
+        await state_back(uow, course, enrollment, row),
+    ]
+    return " ".join(note for note in notes if note is not None) or None
+
+
+async def days_back(
     uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, changes: dict[str, Any]
 ) -> str | None:
-    """As it was before the import; a sentence when somebody has changed it since, or took the seat."""
-    section, state = changes.get("section_id"), changes.get("state")
-    for name in ("starts_on", "ends_on"):
-        if name in changes and text(getattr(enrollment, name)) == changes[name]["after"]:
-            setattr(enrollment, name, day(changes[name]["before"]))
-            uow.announce(f"user:{enrollment.user_id}")
-    if section is not None and text(enrollment.section_id) == section["after"]:
-        before = None if section["before"] is None else UUID(section["before"])
-        if before is not None and enrollment.role == seats.STUDENT and not await places.free(uow, before, 1):
-            return "Left in the section where they are, since the one before is full."
-        enrollment.section_id = before
-        await history.note(uow, [enrollment.id], "section", "import undone")
+    """The first and the last day, unless they do not fit what somebody has set since."""
+    back: dict[str, Any] = {
+        name: day(changes[name]["before"])
+        for name in ("starts_on", "ends_on")
+        if name in changes and text(getattr(enrollment, name)) == changes[name]["after"]
+    }
+    if not back:
+        return None
+    if wrong_order(back.get("starts_on", enrollment.starts_on), back.get("ends_on", enrollment.ends_on)):
+        return "Its days are left as they are, since others were set since."
+    enrollment.sqlmodel_update(back)
+    await history.note(uow, [enrollment.id], "days", "import undone")
+    await seats.promote(uow, course)
+    uow.announce(f"user:{enrollment.user_id}")
+    return None
+
+
+async def section_back(uow: UnitOfWork, enrollment: Enrollment, change: dict[str, Any] | None) -> str | None:
+    """The section, while it has a place; who ended takes none."""
+    if change is None or text(enrollment.section_id) != change["after"]:
+        return None
+    before = None if change["before"] is None else UUID(change["before"])
+    takes_place = enrollment.role == seats.STUDENT and enrollment.state in seats.STANDING_STATES
+    if before is not None and takes_place and not await places.free(uow, before, 1):
+        return "Left in the section where they are, since the one before is full."
+    await put_in_section(uow, enrollment, before, "import undone")
+    return None
+
+
+async def place_in_line(uow: UnitOfWork, course_id: UUID, number: int | None) -> int:
+    """The number that somebody had who waited; the next one when it was given to somebody else since."""
+    taken = select(Enrollment.id).where(Enrollment.course_id == course_id, Enrollment.waiting_number == number)
+    if number is not None and (await uow.session.execute(taken.limit(1))).first() is None:
+        return number
+    return (await seats.waiting_numbers(uow, course_id, 1))[0]
+
+
+async def state_back(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, row: ImportRow) -> str | None:
+    """Who was dropped takes part again, or waits where they waited."""
+    state = row.changes.get("state")
     if state is None:
         return None
     if enrollment.state != state["after"]:
@@ -184,14 +254,25 @@ async def change_back(
     again = await seats.standing_enrollments(uow, enrollment.course_id, [enrollment.user_id], enrollment.role)
     if again:
         return "Left as it is, since they were enrolled anew."
-    if enrollment.role == seats.STUDENT and not await seats.free_seats(uow, course, seats.STUDENT, 1):
+    if course.state == "archived":
+        return "Left as it is, since the course is archived."
+    try:
+        await refuse_unless_may_join(uow, course, enrollment.user_id)
+    except (NotFound, StateConflict) as error:
+        return f"Left as it is: {error.detail}"
+    section_id = enrollment.section_id
+    if enrollment.role == seats.STUDENT and section_id is not None and not await places.free(uow, section_id, 1):
+        return "Left as it is, since their section is full."
+    waited = state["before"] == "waitlisted"
+    if not waited and not await seats.free_seats(uow, course, enrollment.role, 1):
         return "Left as it is, since somebody else has the seat."
-    enrollment.state = "active"
+    number = await place_in_line(uow, course.id, row.memo.get("waiting_number")) if waited else None
+    enrollment.state, enrollment.waiting_number = state["before"], number
     await history.note(uow, [enrollment.id], "changed", "import undone")
-    uow.emit(
-        EnrollmentActivated(
-            enrollment_id=enrollment.id, course_id=course.id, user_id=enrollment.user_id, role=enrollment.role
-        )
-    )
+    kind = EnrollmentWaitlisted if waited else EnrollmentActivated
+    about = {"course_id": course.id, "user_id": enrollment.user_id, "role": enrollment.role}
+    uow.emit(kind(enrollment_id=enrollment.id, **about))
     uow.announce(f"user:{enrollment.user_id}")
+    # A seat may have got free while they did not wait.
+    await seats.promote(uow, course)
     return None

@@ -13,7 +13,7 @@ STANDING = "state IN ('requested', 'active', 'waitlisted')"
 class Enrollment(Table, table=True):
     """A user's part in a course. `waiting_number` orders those who wait: lower came first.
 
-    `starts_on` and `ends_on` are days where the institution is, and both belong to it; without them the course decides.
+    `starts_on` and `ends_on` are days where the institution is, and both belong to it; without them there is no limit.
     """
 
     __tablename__ = "enrollments_enrollment"
@@ -81,6 +81,8 @@ class Period(Record, table=True):
     role: str = Field(max_length=20)
     state: str = Field(max_length=20)
     section_id: UUID | None = Field(default=None, foreign_key="courses_section.id")
+    starts_on: date | None = None
+    ends_on: date | None = None
     since: datetime = Field(sa_type=DateTime(timezone=True))
     until: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     cause: str = Field(max_length=20)

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from lms_courses.contracts import COURSE, CourseParticipation
-from lms_users.contracts import GUARDIANSHIPS, USER
+from lms_users.contracts import GUARDIANSHIPS, USER, UserEnabled
 from sqlalchemy import Select, literal, select
 from sqlmodel import col
 
@@ -26,7 +26,7 @@ from lms_core.sdk import (
     Setup,
     hookimpl,
 )
-from lms_enrollments import dates, seats
+from lms_enrollments import dates, days, seats
 from lms_enrollments.contracts import Roster
 from lms_enrollments.demo import make_demo
 from lms_enrollments.importing import EnrollmentImporter
@@ -43,8 +43,8 @@ ROLES: Select[*tuple[Any, ...]] = select(
     col(Enrollment.course_id).label("object_id"),
     col(Enrollment.role).label("role"),
     col(Enrollment.id).label("grant_id"),
-    dates.LAST_MOMENT.label("expires_at"),
-).where(col(Enrollment.state) == "active", dates.IS_ON)
+    days.LAST_MOMENT.label("expires_at"),
+).where(col(Enrollment.state) == "active", days.IS_ON)
 TAKING_PART = ROLES.where(~col(Enrollment.is_deleted))
 # A guardian looks over their student's shoulder wherever that one takes part as a student.
 WATCHING = select(
@@ -52,13 +52,13 @@ WATCHING = select(
     col(Enrollment.course_id).label("object_id"),
     literal("observer").label("role"),
     GUARDIANSHIPS.c.id.label("grant_id"),
-    dates.LAST_MOMENT.label("expires_at"),
+    days.LAST_MOMENT.label("expires_at"),
 ).where(
     GUARDIANSHIPS.c.student_id == col(Enrollment.user_id),
     ~GUARDIANSHIPS.c.is_deleted,
     col(Enrollment.state) == "active",
     col(Enrollment.role) == "student",
-    dates.IS_ON,
+    days.IS_ON,
     ~col(Enrollment.is_deleted),
 )
 TAKEN = ROLES.add_columns(col(Enrollment.deletion_id)).where(col(Enrollment.is_deleted))
@@ -114,8 +114,11 @@ def lms_importers() -> list[Importer]:
 
 @hookimpl
 def lms_handlers() -> list[Handler]:
-    """Seats are right again when a course came back."""
-    return [Handler("enrollments.balance_restored", Restored, seats.balance_restored)]
+    """Seats are right again when a course came back, or somebody who waits may sign in again."""
+    return [
+        Handler("enrollments.balance_restored", Restored, seats.balance_restored),
+        Handler("enrollments.promote_enabled", UserEnabled, seats.promote_enabled),
+    ]
 
 
 @hookimpl

@@ -90,9 +90,17 @@ async def import_enrollments(uow: Uow, data: EnrollmentImport, dry_run: bool = F
     responses={200: {"content": {"text/csv": {}}, "description": "What the import reads back"}},
     dependencies=[requires("enrollments.import", on="institution", query="institution_id")],
 )
-async def export(uow: Uow, institution_id: UUID, course_id: UUID | None = None) -> Response:
-    """The enrollments in an institution's courses as a CSV file, which the import reads back unchanged."""
-    return await exporting.export(uow, institution_id, course_id)
+async def export(
+    uow: Uow,
+    institution_id: UUID,
+    course_id: UUID | None = None,
+    part: Annotated[int, Query(ge=1, le=100_000, description="Where there are more than 10,000: which of them")] = 1,
+) -> Response:
+    """The enrollments in an institution's courses as a CSV file, which the import reads back unchanged.
+
+    A file has 10,000 rows at most, as many as an import takes; `Link` names the next one.
+    """
+    return await exporting.export(uow, institution_id, course_id, part)
 
 
 @router.get("", name="list", response_model=Page[EnrollmentRead], dependencies=[reads("enrollments.read")])

@@ -4,7 +4,7 @@ from datetime import date, datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, StrictInt, model_validator
 
 from lms_core.sdk import Field, Input
 from lms_enrollments.parts import Part
@@ -117,6 +117,8 @@ class PeriodRead(BaseModel):
     state: State
     role: Role
     section_id: UUID | None
+    starts_on: date | None
+    ends_on: date | None
     since: datetime
     until: datetime | None
     cause: str
@@ -147,6 +149,6 @@ class EnrollmentImport(Input):
 
     file_id: UUID
     institution_id: UUID
-    max_disabled: int | None = Field(
+    max_disabled: StrictInt | None = Field(
         default=None, ge=0, le=1_000_000, description="How many may be dropped; 5 or a tenth of them when left out"
     )

@@ -9,13 +9,15 @@ from uuid import UUID
 
 from lms_courses.contracts import COURSE, COURSES, SECTIONS, CourseCatalog, CourseParticipation, CourseSummary
 from lms_institutions.contracts import INSTITUTION
-from sqlalchemy import and_, column, func, insert, or_, select, table, update
+from lms_users.contracts import UserEnabled
+from sqlalchemy import ColumnElement, and_, column, exists, func, insert, or_, select, table, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import col
 
-from lms_core.sdk import Conflict, NotFound, Restored, StateConflict, UnitOfWork, among, new_id
+from lms_core.sdk import Conflict, NotFound, Restored, StateConflict, UnitOfWork, alive, among, new_id
 from lms_enrollments import history, places
 from lms_enrollments.contracts import ENROLLMENT, EnrollmentActivated, EnrollmentWaitlisted
+from lms_enrollments.days import NOT_OVER
 from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import Part, Placed
 
@@ -23,7 +25,11 @@ STUDENT = "student"
 STANDING_STATES = ("requested", "active", "waitlisted")
 RECORDED = ("course_id", "user_id", "role", "state", "section_id", "starts_on", "ends_on")
 """What the audit trail keeps of an enrollment that came to be by a statement of this module."""
-USERS = table("users_user", column("id"), column("full_name"), column("is_deleted"))
+USERS = table("users_user", column("id"), column("full_name"), column("is_active"), column("is_deleted"))
+MAY_MOVE_UP = NOT_OVER & exists().where(USERS.c.id == col(Enrollment.user_id), USERS.c.is_active).correlate_except(
+    USERS
+)
+"""A condition on who waits: they are passed over while they may not sign in, and once their last day has passed."""
 _active = func.count().filter(col(Enrollment.state) == "active")
 _waiting = func.count().filter(col(Enrollment.state) == "waitlisted")
 UNBALANCED = (
@@ -55,11 +61,22 @@ async def count(uow: UnitOfWork, course_id: UUID, state: str) -> int:
     return int((await uow.session.execute(statement)).scalar_one())
 
 
+def waits_in(course_id: UUID) -> tuple[ColumnElement[bool], ...]:
+    """A condition: the students who wait for a seat in a course."""
+    return (
+        col(Enrollment.course_id) == course_id,
+        col(Enrollment.state) == "waitlisted",
+        col(Enrollment.role) == STUDENT,
+        ~col(Enrollment.is_deleted),
+    )
+
+
 async def free_seats(uow: UnitOfWork, course: CourseSummary, role: str, wanted: int) -> int:
     """How many of those who come now get a seat; none while others wait."""
     if role != STUDENT or course.capacity is None:
         return wanted
-    if await count(uow, course.id, "waitlisted"):
+    ahead = select(col(Enrollment.id)).where(*waits_in(course.id), MAY_MOVE_UP).limit(1)
+    if (await uow.session.execute(ahead)).first() is not None:
         return 0
     return max(0, course.capacity - await count(uow, course.id, "active"))
 
@@ -152,12 +169,7 @@ async def promote(uow: UnitOfWork, course: CourseSummary) -> None:
         return
     chosen = (
         select(col(Enrollment.id))
-        .where(
-            col(Enrollment.course_id) == course.id,
-            col(Enrollment.state) == "waitlisted",
-            col(Enrollment.role) == STUDENT,
-            ~col(Enrollment.is_deleted),
-        )
+        .where(*waits_in(course.id), MAY_MOVE_UP)
         .order_by(col(Enrollment.waiting_number))
         .limit(free)
     )
@@ -293,6 +305,23 @@ async def let_wait(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID] |
         )
         uow.record("changed", ENROLLMENT, id, {"state": {"before": "active", "after": "waitlisted"}})
     await history.note(uow, moving, "seat_taken")
+    students = select(col(Enrollment.id), col(Enrollment.user_id)).where(among(col(Enrollment.id), moving))
+    for id, user_id in (await uow.session.execute(students)).all():
+        uow.emit(EnrollmentWaitlisted(enrollment_id=id, course_id=course.id, user_id=user_id, role=STUDENT))
+        uow.announce(f"user:{user_id}")
+
+
+async def promote_enabled(uow: UnitOfWork, event: UserEnabled) -> None:
+    """The handler for who may sign in again: a seat may have stayed free while they were passed over."""
+    waiting = select(col(Enrollment.course_id)).where(
+        col(Enrollment.user_id) == event.user_id, col(Enrollment.state) == "waitlisted", alive(Enrollment)
+    )
+    for course_id in sorted((await uow.session.execute(waiting)).scalars()):
+        try:
+            await promote(uow, await uow.use(CourseCatalog).lock(uow, course_id))
+        except NotFound:
+            # Deleted meanwhile: it is balanced when it comes back.
+            continue
 
 
 async def balance_restored(uow: UnitOfWork, event: Restored) -> None:

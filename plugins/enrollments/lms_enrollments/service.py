@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import Response
 from lms_courses.contracts import COURSE, SECTION, SECTIONS, CourseCatalog, CourseSummary
 from lms_institutions.contracts import INSTITUTION
-from lms_users.contracts import USER, UserDirectory
+from lms_users.contracts import UserDirectory
 from sqlalchemy import bindparam, case, exists, func, null
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
@@ -30,13 +30,13 @@ from lms_core.sdk import (
     delete,
     new_import,
 )
-from lms_enrollments import dates, history, places, seats
+from lms_enrollments import days, history, places, seats
 from lms_enrollments.contracts import ENROLLMENT, Roster
 from lms_enrollments.importing import EnrollmentImporter
 from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import Placed
 from lms_enrollments.schemas import BulkCreate, EnrollmentCreate, EnrollmentImport, EnrollmentRead, EnrollmentUpdate
-from lms_enrollments.steps import move
+from lms_enrollments.steps import move, put_in_section, refuse_unless_may_join
 
 REFUSALS = {
     "course_full": "Every seat of this course is taken, and it has no waitlist.",
@@ -91,11 +91,7 @@ async def enroll(uow: UnitOfWork, data: EnrollmentCreate) -> Response:
     course = await locked_open_course(uow, data.course_id, data.role)
     if data.section_id is not None:
         await require_section(uow, data.course_id, data.section_id)
-    members = await uow.use(UserDirectory).members_among(uow, [data.user_id], course.institution_id)
-    if data.user_id not in members:
-        raise NotFound(USER, data.user_id)
-    if not members[data.user_id]:
-        raise StateConflict("user_disabled", "This user is disabled; enable them first.")
+    await refuse_unless_may_join(uow, course, data.user_id)
     placed = (await seats.place(uow, course, [data.user_id], data.part()))[0]
     if placed.enrollment_id is None:
         raise StateConflict(placed.code or "course_full", REFUSALS[placed.code or "course_full"])
@@ -143,6 +139,9 @@ async def update(uow: UnitOfWork, id: UUID, data: EnrollmentUpdate, if_match: st
     if {"starts_on", "ends_on"} & set(changes):
         enrollment.sqlmodel_update({name: changes[name] for name in ("starts_on", "ends_on") if name in changes})
         refuse_end_before_start(enrollment)
+        await history.note(uow, [enrollment.id], "days", data.reason)
+        # Who was passed over since the last day had passed may move up again.
+        await seats.promote(uow, course)
         uow.announce(f"user:{enrollment.user_id}")
     if "section_id" in changes and enrollment.section_id != data.section_id:
         await change_section(uow, enrollment, data.section_id, data.reason)
@@ -159,8 +158,7 @@ async def change_section(uow: UnitOfWork, enrollment: Enrollment, section_id: UU
         takes_place = enrollment.role == seats.STUDENT and enrollment.state in seats.STANDING_STATES
         if takes_place and not await places.free(uow, section_id, 1):
             raise StateConflict("section_full", REFUSALS["section_full"])
-    enrollment.section_id = section_id
-    await history.note(uow, [enrollment.id], "section", reason)
+    await put_in_section(uow, enrollment, section_id, reason)
 
 
 def refuse_end_before_start(enrollment: Enrollment) -> None:
@@ -205,7 +203,7 @@ async def refuse_unless_allowed(uow: UnitOfWork, enrollment: Enrollment, only_dr
 
 async def require_section(uow: UnitOfWork, course_id: UUID, section_id: UUID) -> None:
     """404 unless the course has this section."""
-    if not await uow.use(CourseCatalog).has_section(uow, course_id, section_id):
+    if not await uow.use(CourseCatalog).sections_among(uow, course_id, [section_id]):
         raise NotFound(SECTION, section_id)
 
 
@@ -219,7 +217,7 @@ class ActiveRoster(Roster):
             Enrollment.user_id == user_id,
             Enrollment.role == role,
             Enrollment.state == "active",
-            dates.IS_ON,
+            days.IS_ON,
             alive(Enrollment),
         )
         return (await uow.session.execute(statement.limit(1))).first() is not None

@@ -1,10 +1,13 @@
 """The steps that an enrollment may take after it began."""
 
-from lms_courses.contracts import CourseSummary
+from uuid import UUID
 
-from lms_core.sdk import StateConflict, UnitOfWork
+from lms_courses.contracts import CourseSummary
+from lms_users.contracts import USER, UserDirectory
+
+from lms_core.sdk import NotFound, StateConflict, UnitOfWork
 from lms_enrollments import history, seats
-from lms_enrollments.contracts import EnrollmentActivated, EnrollmentEnded, EnrollmentWaitlisted
+from lms_enrollments.contracts import EnrollmentActivated, EnrollmentEnded, EnrollmentMoved, EnrollmentWaitlisted
 from lms_enrollments.models import Enrollment
 
 
@@ -37,10 +40,34 @@ async def move(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, s
     await seats.promote(uow, course)
 
 
+async def put_in_section(uow: UnitOfWork, enrollment: Enrollment, section_id: UUID | None, reason: str | None) -> None:
+    """Into a section that is known to have a place, or out of all."""
+    enrollment.section_id = section_id
+    await history.note(uow, [enrollment.id], "section", reason)
+    uow.emit(
+        EnrollmentMoved(
+            enrollment_id=enrollment.id,
+            course_id=enrollment.course_id,
+            user_id=enrollment.user_id,
+            section_id=section_id,
+        )
+    )
+
+
+async def refuse_unless_may_join(uow: UnitOfWork, course: CourseSummary, user_id: UUID) -> None:
+    """404 for who does not belong to the course's institution, 409 for who may not sign in."""
+    members = await uow.use(UserDirectory).members_among(uow, [user_id], course.institution_id)
+    if user_id not in members:
+        raise NotFound(USER, user_id)
+    if not members[user_id]:
+        raise StateConflict("user_disabled", "This user is disabled; enable them first.")
+
+
 async def let_in(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, reason: str | None) -> None:
     """A request is granted: a seat, or a place in the line; 409 when there is neither."""
     if course.state == "archived":
         raise StateConflict("course_not_open", "This course is archived; nobody joins it any more.")
+    await refuse_unless_may_join(uow, course, enrollment.user_id)
     seated = await seats.free_seats(uow, course, enrollment.role, 1) > 0
     if not seated and not course.waitlist:
         raise StateConflict("course_full", "Every seat of this course is taken, and it has no waitlist.")

@@ -105,3 +105,32 @@ async def test_periods_have_no_gap_and_one_end_under_load(lms: Lms, school: Scho
         told = await history(school.principal, one)
         assert [period["until"] for period in told] == [*(period["since"] for period in told[1:]), None]
         assert told[-1]["state"] == (await school.principal.get(f"/enrollments/{one['id']}")).json()["state"]
+
+
+async def test_days_are_part_of_the_history(lms: Lms, school: School) -> None:
+    student = await lms.make_user("student", school.institution["id"])
+    enrollment = await lms.enroll(school.course["id"], student)
+    path = f"/enrollments/{enrollment['id']}"
+    then = datetime.now(UTC).isoformat()
+    changed = {"ends_on": "2099-01-31", "reason": "moves away"}
+    assert (await school.teacher.patch(path, changed)).status_code == 200
+    periods = await school.teacher.items(f"{path}/history")
+    assert [(one["cause"], one["ends_on"], one["reason"]) for one in periods] == [
+        ("enrolled", None, None),
+        ("days", "2099-01-31", "moves away"),
+    ]
+    [was] = await school.teacher.items("/enrollments", as_of=then, user_id=str(student.id))
+    assert was["ends_on"] is None
+
+
+async def test_who_is_restored_into_the_line_knows_by_whom(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], capacity=1, waitlist=True)
+    first, second = [await lms.make_user("student", school.institution["id"]) for _ in range(2)]
+    enrollment = await lms.enroll(course["id"], first)
+    path = f"/enrollments/{enrollment['id']}"
+    assert (await school.principal.delete(path)).status_code == 202
+    await lms.enroll(course["id"], second)
+    assert (await school.principal.post(f"{path}/restore", {"on_conflict": "waitlist"})).status_code == 202
+    await lms.work_off()
+    last = (await school.principal.items(f"{path}/history"))[-1]
+    assert (last["cause"], last["actor_id"]) == ("seat_taken", str(school.principal.id))

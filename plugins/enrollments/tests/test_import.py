@@ -10,7 +10,10 @@ from uuid import uuid4
 import httpx2
 import pytest
 from browser import finish
+from lms_enrollments import importing
 
+from lms_core import import_plan
+from lms_core.sdk import StateConflict
 from lms_core.testing import Caller, Lms, School
 
 pytestmark = pytest.mark.anyio
@@ -226,3 +229,214 @@ async def test_who_may(lms: Lms, school: School) -> None:
         assert (await caller.get("/enrollments/export", params=params)).status_code == status
         answer = await caller.post("/enrollments/import", {"file_id": str(uuid4()), **params})
         assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "W,{a},,,active\nW,{a},student,,active",
+        "W,{a},,,active\nW,{a},student,,dropped",
+        "W,{a},,,active\nW,{a},,Autumn,active",
+    ],
+    ids=["empty and usual role", "contradiction", "empty and named term"],
+)
+@pytest.mark.parametrize("enrolled", [False, True])
+async def test_the_same_in_other_words_is_the_same(lms: Lms, school: School, rows: str, enrolled: bool) -> None:
+    term = {
+        "institution_id": school.institution["id"],
+        "name": "Autumn",
+        "starts_on": "2026-09-01",
+        "ends_on": "2026-12-18",
+    }
+    made = await school.principal.create("/courses/terms", term)
+    course = await lms.make_course(school.institution["id"], code="W", capacity=2, waitlist=True, term_id=made["id"])
+    [user] = await people(lms, school, 1)
+    if enrolled:
+        await lms.enroll(course["id"], user)
+    before = await parts(lms, course["id"])
+    content = "course_code,email,role,term,state\n" + rows.format(a=user.email)
+    answer = await send(lms, school.principal, school, content)
+    assert (answer.status_code, answer.json()["code"]) == (422, "rows_refused")
+    errors = [(one["loc"][1], one["type"]) for one in answer.json()["errors"]]
+    assert set(errors) <= {(2, "double"), (3, "double"), (3, "not_enrolled")}
+    assert errors
+    assert await parts(lms, course["id"]) == before
+
+
+async def test_seats_are_counted_over_the_whole_file(lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_plan, "PLAN_CHUNK", 2)
+    await lms.make_course(school.institution["id"], code="FULL", capacity=3)
+    rows = "".join(f"FULL,{one.email}\n" for one in await people(lms, school, 5))
+    answer = await send(lms, school.principal, school, f"course_code,email\n{rows}", dry_run=True)
+    assert answer.json()["counts"] == {"create": 3, "error": 2}
+
+
+async def test_undo_does_not_overbook_a_section(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], code="SEC")
+    section = await school.principal.create(f"/courses/{course['id']}/sections", {"name": "S", "capacity": 1})
+    first, second = await people(lms, school, 2)
+    there = {"course_id": course["id"], "role": "student", "section_id": section["id"]}
+    await school.principal.create("/enrollments", {**there, "user_id": str(first.id)})
+    job = await done(lms, school, f"course_code,email,state\nSEC,{first.email},dropped\n")
+    await school.principal.create("/enrollments", {**there, "user_id": str(second.id)})
+    assert (await undo(lms, school, job))["state"] == "undone"
+    [left] = await school.principal.items(f"/imports/{job['id']}/rows", state="left")
+    assert "section is full" in left["note"]
+
+
+async def test_undo_leaves_days_that_do_not_fit_any_more(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], code="DAY")
+    [user] = await people(lms, school, 1)
+    body = {"course_id": course["id"], "user_id": str(user.id), "role": "student", "starts_on": "2026-09-10"}
+    enrollment = await school.principal.create("/enrollments", body)
+    job = await done(lms, school, f"course_code,email,starts_on\nDAY,{user.email},2026-08-01\n")
+    path = f"/enrollments/{enrollment['id']}"
+    assert (await school.principal.patch(path, {"ends_on": "2026-08-15"})).status_code == 200
+    assert (await undo(lms, school, job))["state"] == "undone"
+    [left] = await school.principal.items(f"/imports/{job['id']}/rows", state="left")
+    assert "days" in left["note"]
+
+
+async def test_a_row_whose_undo_fails_is_left_and_the_others_are_undone(
+    lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course = await lms.make_course(school.institution["id"], code="BAD")
+    users = await people(lms, school, 3)
+    rows = "".join(f"BAD,{one.email}\n" for one in users)
+    job = await done(lms, school, f"course_code,email\n{rows}")
+    whole = importing.undo_row
+
+    async def refuse(uow: Any, job: Any, row: Any, id: Any) -> str | None:
+        if row.number == 2:
+            raise StateConflict("in_the_way", "Something unforeseen is in the way.")
+        return await whole(uow, job, row, id)
+
+    monkeypatch.setattr(importing, "undo_row", refuse)
+    assert (await undo(lms, school, job))["state"] == "undone"
+    [left] = await school.principal.items(f"/imports/{job['id']}/rows", state="left")
+    assert left["note"] == "Left as it is: Something unforeseen is in the way."
+    assert [row[0] for row in await parts(lms, course["id"])] == [users[1].id]
+
+
+async def test_who_may_not_appoint_teachers_does_not_by_an_undo(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], code="APP")
+    teacher = await lms.make_user("teacher", school.institution["id"])
+    await lms.enroll(course["id"], teacher, "teacher")
+    job = await done(lms, school, f"course_code,email,role,state\nAPP,{teacher.email},teacher,dropped\n")
+    role = await school.principal.create(
+        "/users/roles",
+        {
+            "institution_id": school.institution["id"],
+            "name": f"r{uuid4().hex[:8]}",
+            "permissions": ["enrollments.import", "courses.read"],
+        },
+    )
+    clerk = await lms.make_user("student", school.institution["id"])
+    given = {"role": role["name"], "institution_id": school.institution["id"]}
+    await school.principal.create(f"/users/{clerk.id}/roles", given)
+    assert (await clerk.post(f"/imports/{job['id']}/undo")).status_code == 202
+    await lms.work_off()
+    assert [row[2] for row in await parts(lms, course["id"])] == ["dropped"]
+
+
+@pytest.mark.parametrize("how", ["failed", "undone"])
+async def test_what_was_taken_back_does_not_come_back_with_its_course(lms: Lms, school: School, how: str) -> None:
+    course = await lms.make_course(school.institution["id"], code="MID")
+    users = await people(lms, school, 3)
+    rows = "".join(f"MID,{one.email}\n" for one in users)
+    job = await done(lms, school, f"course_code,email\n{rows}")
+    path = f"/courses/{course['id']}"
+    assert (await school.principal.delete(path)).status_code == 202
+    if how == "undone":
+        await lms.work_off()
+    assert (await school.principal.post(f"/imports/{job['id']}/undo")).status_code == 202
+    await lms.work_off()
+    await lms.sql("UPDATE core_delivery SET next_attempt_at = now() WHERE done_at IS NULL AND dead_at IS NULL")
+    await lms.work_off()
+    assert (await school.principal.get(f"/imports/{job['id']}")).json()["state"] == "undone"
+    assert (await school.principal.post(f"{path}/restore")).status_code == 202
+    await lms.work_off()
+    assert await parts(lms, course["id"]) == []
+    assert (await (await lms.admin()).get(path)).status_code == 200
+
+
+async def test_undo_puts_who_waited_back_into_the_line(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], code="LINE", capacity=1, waitlist=True)
+    users = await people(lms, school, 4)
+    for user in users:
+        await lms.enroll(course["id"], user)
+    before = await parts(lms, course["id"])
+    job = await done(lms, school, f"course_code,email,state\nLINE,{users[2].email},dropped\n")
+    assert (await undo(lms, school, job))["state"] == "undone"
+    assert await school.principal.items(f"/imports/{job['id']}/rows", state="left") == []
+    assert await parts(lms, course["id"]) == before
+
+
+@pytest.mark.parametrize("how", ["disabled", "archived"])
+async def test_undo_brings_nobody_back_who_could_not_join(lms: Lms, school: School, how: str) -> None:
+    course = await lms.make_course(school.institution["id"], code="GONE")
+    [user] = await people(lms, school, 1)
+    await lms.enroll(course["id"], user)
+    job = await done(lms, school, f"course_code,email,state\nGONE,{user.email},dropped\n")
+    if how == "disabled":
+        await school.principal.patch(f"/users/{user.id}", {"is_active": False})
+    else:
+        await school.principal.patch(f"/courses/{course['id']}", {"state": "archived"})
+    await undo(lms, school, job)
+    assert [row[2] for row in await parts(lms, course["id"])] == ["dropped"]
+
+
+async def test_two_courses_of_one_name_are_exported_and_read_back(lms: Lms, school: School) -> None:
+    body = {"institution_id": school.institution["id"], "starts_on": "2026-09-01", "ends_on": "2026-12-18"}
+    autumn = await school.principal.create("/courses/terms", {**body, "name": "Autumn"})
+    other = await school.principal.create("/courses/terms", {**body, "name": "Other"})
+    without = await lms.make_course(school.institution["id"], code="BIO")
+    in_term = await lms.make_course(school.institution["id"], code="BIO", term_id=autumn["id"])
+    orphaned = await lms.make_course(school.institution["id"], code="BIO", term_id=other["id"])
+    [user] = await people(lms, school, 1)
+    for course in (without, in_term, orphaned):
+        await lms.enroll(course["id"], user)
+    assert (await school.principal.delete(f"/courses/terms/{other['id']}")).status_code == 202
+    await lms.work_off()
+    answer = await school.principal.get("/enrollments/export", params={"institution_id": school.institution["id"]})
+    rows = [row for row in csv.DictReader(io.StringIO(answer.text)) if row["email"] == user.email]
+    assert sorted(row["course_id"] for row in rows) == sorted(["", without["id"], orphaned["id"]])
+    job = await done(lms, school, answer.text)
+    assert set(job["counts"]) == {"unchanged"}
+
+
+async def test_who_asks_anew_is_exported_and_read_back(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], code="ASK", self_enrollment="approval")
+    await school.principal.patch(f"/courses/{course['id']}", {"state": "published"})
+    await lms.enroll(course["id"], school.student)
+    [enrollment] = await school.student.items("/enrollments", course_id=course["id"])
+    await school.student.patch(f"/enrollments/{enrollment['id']}", {"state": "dropped"})
+    asked = await school.student.create("/enrollments/self", {"course_id": course["id"]})
+    assert asked["state"] == "requested"
+    params = {"institution_id": school.institution["id"], "course_id": course["id"]}
+    answer = await school.principal.get("/enrollments/export", params=params)
+    job = await done(lms, school, answer.text)
+    assert job["counts"] == {"unchanged": 1}
+
+
+async def test_an_export_comes_in_parts_that_an_import_takes(
+    lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing.EnrollmentImporter, "most_rows", 2)
+    course = await lms.make_course(school.institution["id"], code="MANY")
+    for user in await people(lms, school, 3):
+        await lms.enroll(course["id"], user)
+    params = {"institution_id": school.institution["id"], "course_id": course["id"]}
+    first = await school.principal.get("/enrollments/export", params=params)
+    assert len(first.text.splitlines()) == 1 + 2
+    link = first.headers["Link"]
+    assert link.endswith('; rel="next"')
+    second = await school.principal.get(f"/enrollments/export{link[1 : link.index('>')]}")
+    assert len(second.text.splitlines()) == 1 + 1
+    assert "Link" not in second.headers
+
+
+async def test_a_cell_of_a_megabyte_is_named_by_line_and_column(lms: Lms, school: School) -> None:
+    content = f"course_code,email,section\nBIO,a@example.org,{'x' * 1_000_000}\n"
+    answer = await send(lms, school.principal, school, content)
+    assert [(one["loc"], one["type"]) for one in answer.json()["errors"]] == [(["file", 2, "section"], "cell_too_long")]

@@ -134,3 +134,18 @@ async def test_a_request_comes_back_with_its_course(lms: Lms, school: School) ->
     assert (await student.get(f"/enrollments/{request['id']}")).json()["state"] == "requested"
     asked = await asyncio.gather(*(join(student, course) for _ in range(8)))
     assert {answer.json()["id"] for answer in asked} == {request["id"]}
+
+
+@pytest.mark.parametrize("how", ["disabled", "left"])
+async def test_a_request_is_granted_only_to_who_could_be_enrolled(lms: Lms, school: School, how: str) -> None:
+    course = await lms.make_course(school.institution["id"], self_enrollment="approval")
+    student = await lms.make_user("student", school.institution["id"])
+    request = await student.create("/enrollments/self", {"course_id": course["id"]})
+    if how == "disabled":
+        await school.principal.patch(f"/users/{student.id}", {"is_active": False})
+    else:
+        [grant] = await school.principal.items(f"/users/{student.id}/roles")
+        await school.principal.delete(f"/users/{student.id}/roles/{grant['id']}")
+    answer = await school.principal.patch(f"/enrollments/{request['id']}", {"state": "active"})
+    expected = {"disabled": (409, "user_disabled"), "left": (404, "user_not_found")}[how]
+    assert (answer.status_code, answer.json()["code"]) == expected

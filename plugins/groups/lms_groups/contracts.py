@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from lms_enrollments.contracts import takes_part
+from lms_users.contracts import roles_around
 from sqlalchemy import Boolean, ColumnElement, Uuid, column, exists, or_, table
 
 from lms_core.sdk import Event, UnitOfWork
@@ -13,23 +14,40 @@ from lms_core.sdk import Event, UnitOfWork
 GROUP = "groups.group"
 """The kind, for cascades."""
 
-GROUPS = table("groups_group", column("id", Uuid()), column("course_id", Uuid()), column("is_deleted", Boolean()))
+GROUPS = table(
+    "groups_group",
+    column("id", Uuid()),
+    column("course_id", Uuid()),
+    column("institution_id", Uuid()),
+    column("is_deleted", Boolean()),
+)
 MEMBERSHIPS = table(
     "groups_membership", column("group_id", Uuid()), column("user_id", Uuid()), column("is_deleted", Boolean())
 )
 
 
+def counts(group: Any, user_id: Any, since: Any = None) -> ColumnElement[bool]:
+    """A condition: whoever is in the group still belongs to what it is of.
+
+    They take part in its course (with a moment: by an enrollment that was there by then), or hold a role at its
+    institution, above or below it.
+    """
+    holds_role, _ = roles_around(group.c.institution_id, user_id)
+    return or_(takes_part(group.c.course_id, user_id, since=since), holds_role)
+
+
 def is_in_group(group_id: Any, user_id: Any) -> ColumnElement[bool]:
-    """A condition: the group lives, and the user is in it; in a course's group only while they take part there."""
+    """A condition: the group lives, and the user is in it, and still belongs to its course or institution."""
     group, membership = GROUPS.alias(), MEMBERSHIPS.alias()
-    return exists().where(
+    found = exists().where(
         group.c.id == group_id,
         ~group.c.is_deleted,
         membership.c.group_id == group.c.id,
         membership.c.user_id == user_id,
         ~membership.c.is_deleted,
-        or_(group.c.course_id.is_(None), takes_part(group.c.course_id, membership.c.user_id)),
+        counts(group, membership.c.user_id),
     )
+    return found.correlate_except(group, membership)
 
 
 class GroupDirectory(ABC):

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from fastapi import Response
-from lms_courses.contracts import COURSE, CourseCatalog
-from sqlalchemy import Select, bindparam
+from lms_courses.contracts import COURSE, COURSES
+from lms_enrollments.contracts import ENROLLMENTS
+from sqlalchemy import Select, bindparam, exists, or_
 from sqlmodel import col, select
 
 from lms_core.sdk import Conflict, Forbidden, Listing, NotFound, Point, UnitOfWork, alive, among, delete
-from lms_groups.contracts import RoleGranted
+from lms_groups.contracts import GROUP, RoleGranted
 from lms_groups.models import CourseRole, Group, Membership
 from lms_groups.schemas import CourseRoleGrant, CourseRoleRead
 
@@ -43,6 +44,15 @@ async def take(uow: UnitOfWork, group_id: UUID, id: UUID, if_match: str | None) 
     return await delete(uow, CourseRole, id, if_match)
 
 
+MAY_COUNT = or_(
+    ~col(CourseRole.is_deleted),
+    exists()
+    .where(COURSES.c.id == col(CourseRole.course_id), COURSES.c.deletion_id == col(CourseRole.deletion_id))
+    .correlate_except(COURSES),
+)
+"""A condition: the role is held, or went with its course and comes back with it."""
+
+
 def permission_for(role: str) -> str:
     """What one needs on the course to enroll somebody so."""
     return "enrollments.appoint" if role == "teacher" else "enrollments.create"
@@ -54,8 +64,11 @@ def may_not_give(role: str) -> Forbidden:
 
 
 async def refuse_unless_may_give_all(uow: UnitOfWork, group_id: UUID) -> None:
-    """403 when a group holds a role that the actor may not give: they change nothing about who has it."""
-    held = select(CourseRole.course_id, CourseRole.role).where(CourseRole.group_id == group_id, alive(CourseRole))
+    """403 when a group holds a role that the actor may not give: they change nothing about who has it.
+
+    Roles in courses that are deleted count too: they come back with them.
+    """
+    held = select(CourseRole.course_id, CourseRole.role).where(CourseRole.group_id == group_id, MAY_COUNT)
     forbidden = await forbidden_among(uow, [(course_id, role) for course_id, role in await pairs(uow, held)])
     if forbidden:
         raise may_not_give(forbidden[0][1])
@@ -67,14 +80,13 @@ async def pairs(uow: UnitOfWork, statement: Select[UUID, str]) -> list[tuple[UUI
 
 
 async def forbidden_among(uow: UnitOfWork, wanted: Sequence[tuple[UUID, str]]) -> list[tuple[UUID, str]]:
-    """The roles in courses that live which the actor may not give."""
+    """The roles in courses, dead or alive, that the actor may not give."""
     if uow.access.everywhere:
         return []
     return [
         (course_id, role)
         for course_id, role in wanted
-        if await uow.use(CourseCatalog).find(uow, course_id) is not None
-        and not await uow.can(permission_for(role), COURSE, course_id)
+        if not await uow.can(permission_for(role), COURSE, course_id, dead_too=True)
     ]
 
 
@@ -86,19 +98,34 @@ async def refuse_unless_of_group(uow: UnitOfWork, group_id: UUID, id: UUID) -> N
 
 
 async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> list[Conflict]:
-    """A restore brings back no role that the actor could not give."""
-    returning = select(CourseRole.course_id, CourseRole.role, CourseRole.id).where(among(col(CourseRole.id), ids))
-    return await conflicts(uow, "groups.course_role", returning)
+    """A restore brings back no role that the actor could not give; with its course it comes as it was."""
+    lives = exists().where(COURSES.c.id == col(CourseRole.course_id), ~COURSES.c.is_deleted).correlate_except(COURSES)
+    returning = select(CourseRole.course_id, CourseRole.role, CourseRole.id).where(
+        among(col(CourseRole.id), ids), lives
+    )
+    found = await conflicts(uow, "groups.course_role", returning)
+    groups = select(CourseRole.group_id, CourseRole.id).where(among(col(CourseRole.id), ids), lives)
+    return found + [
+        Conflict("groups.course_role", id, "grant_not_allowed", "You may not give this group roles.")
+        for group_id, id in (await uow.session.execute(groups)).all()
+        if await uow.knows(GROUP, group_id) and not await uow.can("groups.grant", GROUP, group_id)
+    ]
 
 
 async def conflicts_of_restored_members(
     uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None
 ) -> list[Conflict]:
-    """Nor does it put anybody back into a group that holds such a role."""
+    """Nor does it put anybody back into a group that holds such a role, and would give it to them."""
+    enrolled = exists().where(
+        ENROLLMENTS.c.course_id == col(Group.course_id),
+        ENROLLMENTS.c.user_id == col(Membership.user_id),
+        ENROLLMENTS.c.state == "active",
+    )
     returning = (
         select(CourseRole.course_id, CourseRole.role, Membership.id)
         .join(Membership, col(Membership.group_id) == col(CourseRole.group_id))
-        .where(among(col(Membership.id), ids), alive(CourseRole))
+        .join(Group, col(Group.id) == col(Membership.group_id))
+        .where(among(col(Membership.id), ids), MAY_COUNT, or_(col(Group.course_id).is_(None), enrolled))
     )
     return await conflicts(uow, "groups.membership", returning)
 

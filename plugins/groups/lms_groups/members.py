@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from fastapi import Response
-from lms_enrollments.contracts import Roster, takes_part
+from lms_enrollments.contracts import Roster
 from lms_users.contracts import USER, UserDirectory
-from sqlalchemy import bindparam, or_
+from sqlalchemy import bindparam, inspect
 from sqlmodel import col, select
 
 from lms_core.sdk import JsonBytes, Listing, NotFound, Point, UnitOfWork, alive, among, delete
 from lms_groups import course_roles
-from lms_groups.contracts import MemberAdded
+from lms_groups.contracts import MemberAdded, counts
 from lms_groups.models import Group, Membership
 from lms_groups.schemas import MemberResult, MembershipRead
 
 TAKES_PART = (
-    select(or_(col(Group.course_id).is_(None), takes_part(col(Group.course_id), col(Membership.user_id))))
+    select(counts(inspect(Group).local_table, col(Membership.user_id)))
     .where(col(Group.id) == col(Membership.group_id))
     .correlate(Membership)
     .scalar_subquery()

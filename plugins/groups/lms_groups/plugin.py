@@ -3,10 +3,9 @@
 from typing import Any
 
 from lms_courses.contracts import COURSE, in_published_course
-from lms_enrollments.contracts import takes_part
 from lms_institutions.contracts import INSTITUTION
-from lms_users.contracts import USER
-from sqlalchemy import DateTime, Select, cast, null, or_, select
+from lms_users.contracts import USER, roles_around
+from sqlalchemy import Select, inspect, select
 from sqlmodel import col
 
 from lms_core.sdk import (
@@ -23,7 +22,7 @@ from lms_core.sdk import (
     hookimpl,
 )
 from lms_groups import course_roles, members
-from lms_groups.contracts import GROUP, GroupDirectory
+from lms_groups.contracts import GROUP, GroupDirectory, counts
 from lms_groups.models import CourseRole, Group, Membership
 from lms_groups.router import router
 from lms_groups.service import OWN, Directory
@@ -39,7 +38,7 @@ ROLES: Select[*tuple[Any, ...]] = select(
     col(CourseRole.course_id).label("object_id"),
     col(CourseRole.role).label("role"),
     col(CourseRole.id).label("grant_id"),
-    cast(null(), DateTime(timezone=True)).label("expires_at"),
+    roles_around(col(Group.institution_id), col(Membership.user_id))[1].label("expires_at"),
 ).where(
     col(Group.id) == col(Membership.group_id),
     col(CourseRole.group_id) == col(Group.id),
@@ -48,7 +47,9 @@ ROLES: Select[*tuple[Any, ...]] = select(
 )
 HELD = ROLES.where(
     ~col(Membership.is_deleted),
-    or_(col(Group.course_id).is_(None), takes_part(col(Group.course_id), col(Membership.user_id))),
+    # Who left the course and came back is in the group still; its roles they have again when somebody adds them again
+    # who may give these, and not by whoever may enroll them.
+    counts(inspect(Group).local_table, col(Membership.user_id), since=col(Membership.created_at)),
 )
 TAKEN = ROLES.add_columns(col(Membership.deletion_id)).where(col(Membership.is_deleted))
 

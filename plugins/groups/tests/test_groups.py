@@ -206,8 +206,114 @@ async def test_in_the_group_of_a_course_only_who_takes_part_counts(lms: Lms, sch
     assert await roles_in(school.student, other["id"]) == []
     [membership] = await school.teacher.items(f"/groups/{group['id']}/members")
     assert membership["takes_part"] is False
+    # Enrolled anew they are in the group again; the roles come only with being added by somebody who may give them.
     await lms.enroll(school.course["id"], school.student)
+    [membership] = await school.teacher.items(f"/groups/{group['id']}/members")
+    assert membership["takes_part"] is True
+    assert await roles_in(school.student, other["id"]) == []
+    path = f"/groups/{group['id']}/members"
+    assert (await school.principal.delete(f"{path}/{membership['id']}")).status_code == 202
+    await school.principal.create(path, {"user_id": str(school.student.id)})
     assert await roles_in(school.student, other["id"]) == ["observer"]
+
+
+async def test_who_takes_part_is_said_of_each_member(lms: Lms, school: School) -> None:
+    gone = await lms.make_user("student", school.institution["id"])
+    await lms.enroll(school.course["id"], gone)
+    group = await course_group(school, gone)
+    await course_group(school, school.student)
+    [enrollment] = await gone.items("/enrollments", course_id=school.course["id"])
+    assert (await school.teacher.patch(f"/enrollments/{enrollment['id']}", {"state": "dropped"})).status_code == 200
+    assert [one["takes_part"] for one in await school.teacher.items(f"/groups/{group['id']}/members")] == [False]
+
+
+async def test_a_role_in_a_deleted_course_counts_when_members_are_added(lms: Lms, school: School) -> None:
+    group = await course_group(school)
+    other = await lms.make_course(school.institution["id"])
+    await grant(school.principal, group, other["id"], "teacher")
+    path, body = f"/groups/{group['id']}/members", {"user_id": str(school.student.id)}
+    assert (await school.teacher.post(path, body)).status_code == 403
+    assert (await school.principal.delete(f"/courses/{other['id']}")).status_code == 202
+    await lms.work_off()
+    assert (await school.teacher.post(path, body)).status_code == 403
+    assert (await school.principal.post(path, body)).status_code == 201
+
+
+async def test_a_role_that_was_taken_from_a_group_counts_no_more(lms: Lms, school: School) -> None:
+    group = await course_group(school)
+    other = await lms.make_course(school.institution["id"])
+    held = await grant(school.principal, group, other["id"], "teacher")
+    assert (await school.principal.delete(f"/groups/{group['id']}/roles/{held['id']}")).status_code == 202
+    assert (await school.principal.delete(f"/courses/{other['id']}")).status_code == 202
+    await lms.work_off()
+    added = await school.teacher.post(f"/groups/{group['id']}/members", {"user_id": str(school.student.id)})
+    assert added.status_code == 201
+
+
+async def test_a_course_comes_back_with_the_roles_of_a_group_from_above(lms: Lms, school: School) -> None:
+    below = await lms.make_institution(school.institution["id"])
+    principal = await lms.make_user("principal", below["id"])
+    course = await lms.make_course(below["id"])
+    group = await school_group(school, principal)
+    held = await grant(school.principal, group, course["id"], "assistant")
+    assert (await principal.delete(f"/courses/{course['id']}")).status_code == 202
+    await lms.work_off()
+    assert (await principal.post(f"/courses/{course['id']}/restore")).status_code == 202
+    await lms.work_off()
+    [back] = await school.principal.items(f"/groups/{group['id']}/roles")
+    assert back["id"] == held["id"]
+
+
+async def test_a_super_admin_too_puts_only_who_counts_into_a_group_of_an_institution(lms: Lms, school: School) -> None:
+    group, nobody = await school_group(school), await lms.make_user()
+    answer = await (await lms.admin()).post(f"/groups/{group['id']}/members", {"user_id": str(nobody.id)})
+    assert (answer.status_code, answer.json()["code"]) == (404, "user_not_found")
+
+
+async def test_a_role_comes_back_only_by_who_may_give_the_group_roles(lms: Lms, school: School) -> None:
+    group, other = await school_group(school, school.student), await lms.make_course(school.institution["id"])
+    teacher = await lms.make_user("teacher", school.institution["id"])
+    await lms.enroll(other["id"], teacher, "teacher")
+    held = await grant(school.principal, group, other["id"], "assistant")
+    path = f"/groups/{group['id']}/roles/{held['id']}"
+    assert (await school.principal.delete(path)).status_code == 202
+    answer = await teacher.post(f"{path}/restore")
+    assert (answer.status_code, answer.json()["code"]) == (409, "grant_not_allowed")
+    assert (await school.principal.post(f"{path}/restore")).status_code == 202
+
+
+@pytest.mark.parametrize("how", ["taken", "expired"])
+async def test_in_the_group_of_an_institution_who_holds_no_role_there_counts_no_more(
+    lms: Lms, school: School, how: str
+) -> None:
+    member = await lms.make_user("teacher", school.institution["id"])
+    group, other = await school_group(school, member), await lms.make_course(school.institution["id"])
+    await grant(school.principal, group, other["id"], "assistant")
+    assert await roles_in(member, other["id"]) == ["assistant"]
+    if how == "taken":
+        [role] = await school.principal.items(f"/users/{member.id}/roles")
+        assert (await school.principal.delete(f"/users/{member.id}/roles/{role['id']}")).status_code == 202
+    else:
+        await lms.sql("UPDATE users_grant SET expires_at = now() - interval '1 s' WHERE user_id = :id", id=member.id)
+        # The clock goes on by itself; here it was turned, so nobody was told.
+        async with lms.context.unit_of_work() as uow:
+            uow.announce(f"user:{member.id}")
+    assert await roles_in(member, other["id"]) == []
+
+
+@pytest.mark.parametrize("what", ["courses", "institutions"])
+async def test_a_role_ends_when_its_group_goes_with_something_larger(lms: Lms, school: School, what: str) -> None:
+    elsewhere = await lms.make_school()
+    group = await course_group(school, school.student)
+    await grant(await lms.admin(), group, elsewhere.course["id"], "teacher")
+    path = f"/courses/{elsewhere.course['id']}"
+    assert (await school.student.patch(path, {"title": "Mine"})).status_code == 200
+    gone = school.course if what == "courses" else school.institution
+    assert (await (await lms.admin()).delete(f"/{what}/{gone['id']}")).status_code == 202
+    # Between the root and what hangs under it somebody asks, and is remembered.
+    await school.student.patch(path, {"title": "Mine still"})
+    await lms.work_off()
+    assert (await school.student.patch(path, {"title": "Not mine"})).status_code in (403, 404)
 
 
 @pytest.mark.parametrize("what", ["course", "user", "institution"])

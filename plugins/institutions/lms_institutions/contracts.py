@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, Uuid, column, func, literal, select, table
+from sqlalchemy import ColumnElement, Select, Text, Uuid, column, exists, func, literal, select, table
 
 from lms_core.sdk import Event, UnitOfWork
 
@@ -39,6 +39,19 @@ def timezone_at(institution_id: Any) -> ColumnElement[str]:
     nearest = select(path.c.timezone).where(path.c.timezone.is_not(None)).order_by(path.c.distance).limit(1)
     found: ColumnElement[str] = func.coalesce(nearest.scalar_subquery(), DEFAULT_TIMEZONE)
     return found
+
+
+def is_at_or_below(institution_id: Any, other_id: Any) -> ColumnElement[bool]:
+    """A condition: the institution that a column names is the one that another column names, or hangs under it."""
+    node, above = INSTITUTIONS.alias(), INSTITUTIONS.alias()
+    path = (
+        select(node.c.id, node.c.parent_id)
+        .where(node.c.id == institution_id)
+        .correlate(institution_id.table)
+        .cte("institutions_path", recursive=True, nesting=True)
+    )
+    path = path.union_all(select(above.c.id, above.c.parent_id).join_from(path, above, above.c.id == path.c.parent_id))
+    return exists().where(path.c.id == other_id).correlate_except(path)
 
 
 class InstitutionTree(ABC):

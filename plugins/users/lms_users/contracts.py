@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, column, exists, or_, table
+from lms_institutions.contracts import is_at_or_below
+from sqlalchemy import Boolean, ColumnElement, DateTime, Uuid, cast, column, exists, func, literal, or_, select, table
 
 from lms_core.sdk import ACTOR_ID, Context, Event, UnitOfWork
 
@@ -19,13 +20,45 @@ GUARDIANSHIPS = table(
     "users_guardianship", column("id"), column("guardian_id"), column("student_id"), column("is_deleted")
 )
 """Who is whose guardian, for role sources of other plugins."""
+GRANTS = table(
+    "users_grant",
+    column("user_id", Uuid()),
+    column("institution_id", Uuid()),
+    column("expires_at", DateTime(timezone=True)),
+    column("is_deleted", Boolean()),
+)
 
 
-def is_actor_or_ward(condition: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
-    """For read rules: a condition on a user holds for the caller, or for a student whose guardian they are."""
+def is_some_ward(condition: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
+    """For read rules: a condition on a user holds for a student whose guardian the caller is.
+
+    A condition with a select of its own has to say what it correlates: by itself that is the select around it alone.
+    """
     link = GUARDIANSHIPS.alias()
     ward = exists().where(link.c.guardian_id == ACTOR_ID, ~link.c.is_deleted, condition(link.c.student_id))
-    return or_(condition(ACTOR_ID), ward)
+    return ward.correlate_except(link)
+
+
+def roles_around(institution_id: Any, user_id: Any) -> tuple[ColumnElement[bool], ColumnElement[datetime]]:
+    """That a user holds a role at an institution, above or below it, and when the last of these roles expires.
+
+    `institution_id` is a column; the second is NULL while one of the roles has no end.
+    """
+    grant = GRANTS.alias()
+    there = (
+        grant.c.user_id == user_id,
+        ~grant.c.is_deleted,
+        or_(grant.c.expires_at.is_(None), grant.c.expires_at > func.now()),
+        or_(
+            grant.c.institution_id == institution_id,
+            is_at_or_below(institution_id, grant.c.institution_id),
+            is_at_or_below(grant.c.institution_id, institution_id),
+        ),
+    )
+    never = cast(literal("infinity"), DateTime(timezone=True))
+    last = func.nullif(func.max(func.coalesce(grant.c.expires_at, never)), never)
+    ends: ColumnElement[datetime] = select(last).where(*there).correlate_except(grant).scalar_subquery()
+    return exists().where(*there).correlate_except(grant), ends
 
 
 @dataclass(frozen=True)
@@ -63,8 +96,8 @@ class UserDirectory(ABC):
     ) -> dict[UUID, bool]:
         """Those of the users who live and whom the actor may bring into an institution, and whether they are active.
 
-        They hold a role there or above (or `below`); for a super admin, and the system, every live user counts. They
-        stay alive until the transaction ends.
+        They hold a role there or above; for a super admin, and the system, every live user counts. With `below` they
+        hold one there, above or below, whoever asks. They stay alive until the transaction ends.
         """
 
     @abstractmethod
@@ -130,6 +163,12 @@ class UserInvited(Event, name="users.user_invited.v1"):
 
 class UserDisabled(Event, name="users.user_disabled.v1"):
     """A user may not sign in any more; their sessions are to end."""
+
+    user_id: UUID
+
+
+class UserEnabled(Event, name="users.user_enabled.v1"):
+    """A user may sign in again."""
 
     user_id: UUID
 

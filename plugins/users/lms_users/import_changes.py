@@ -18,7 +18,7 @@ from lms_core.sdk import (
     new_id,
 )
 from lms_users import grants
-from lms_users.contracts import ROLE, RoleGranted, UserCreated, UserDisabled, UserInvited
+from lms_users.contracts import ROLE, RoleGranted, UserCreated, UserDisabled, UserEnabled, UserInvited
 from lms_users.emails import email_key
 from lms_users.grants import Bundle
 from lms_users.models import Grant, Imported, User
@@ -50,6 +50,8 @@ async def set_fields(uow: UnitOfWork, user: User, values: dict[str, Any]) -> Non
     if values.get("is_active") is False and user.is_active:
         await grants.refuse_last_super_admin(uow, without=user.id)
         uow.emit(UserDisabled(user_id=user.id))
+    elif values.get("is_active") and not user.is_active:
+        uow.emit(UserEnabled(user_id=user.id))
     if "email" in values:
         user.email_key = email_key(values["email"])
     user.sqlmodel_update(values)
@@ -77,6 +79,7 @@ async def give_roles(uow: UnitOfWork, job: Import, planned: Sequence[Planned]) -
             institution_id=job.scope_id, granted_by=uow.access.actor_id,
         )  # fmt: skip
         uow.session.add(given)
+        plan.memo["grant_id"] = str(given.id)
         uow.emit(
             RoleGranted(
                 grant_id=given.id, user_id=given.user_id, role=name, institution_id=job.scope_id, expires_at=None
@@ -95,9 +98,18 @@ async def remember(uow: UnitOfWork, job: Import, planned: Sequence[Planned]) -> 
 
 
 async def remember_as_before(uow: UnitOfWork, job: Import, rows: Sequence[ImportRow]) -> None:
-    """What earlier imports said, once this one is undone."""
-    await forget(uow, job, [row.object_id for row in rows if row.object_id is not None])
-    for row in rows:
+    """What earlier imports said, once this one is undone; what a later one said stays."""
+    ids = [row.object_id for row in rows if row.object_id is not None]
+    there = col(Imported.institution_id).is_not_distinct_from(job.scope_id)
+    found = await uow.session.execute(select(Imported).where(there, among(col(Imported.user_id), ids)))
+    now = {record.user_id: (record.external_id, record.said) for record in found.scalars()}
+    mine = [
+        row
+        for row in rows
+        if row.object_id is not None and now.get(row.object_id) in (None, (row.memo["external_id"], row.memo["said"]))
+    ]
+    await forget(uow, job, [row.object_id for row in mine if row.object_id is not None])
+    for row in mine:
         before = row.memo["before"]
         if before is not None:
             uow.session.add(record_of(job, UUID(before["user_id"]), before))
@@ -133,14 +145,13 @@ async def change_back(uow: UnitOfWork, job: Import, row: ImportRow, user: User) 
         del back["email"]
     await set_fields(uow, user, back)
     if "role" in row.changes:
-        given = select(Grant.id).where(
-            Grant.user_id == user.id,
-            Grant.role == row.changes["role"]["after"],
-            col(Grant.institution_id).is_not_distinct_from(job.scope_id),
-            alive(Grant),
-        )
-        for grant_id in (await uow.session.execute(given)).scalars().all():
+        # The grant that the import made, and no other: somebody may have taken it, and given the role anew.
+        made = row.memo.get("grant_id")
+        given = select(Grant.id).where(Grant.id == (None if made is None else UUID(made)), alive(Grant))
+        if (grant_id := (await uow.session.execute(given)).scalar_one_or_none()) is not None:
             await delete(uow, Grant, grant_id)
+        else:
+            since.append("role")
     return f"Left as it is, since it was changed since: {', '.join(since)}." if since else None
 
 

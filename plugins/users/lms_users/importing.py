@@ -60,7 +60,9 @@ class UserImporter(Importer):
             found["external_id"] = row.cells["external_id"]
         return found
 
-    async def plan(self, uow: UnitOfWork, job: Import, rows: Sequence[Row], hold: bool) -> list[Planned]:
+    async def plan(
+        self, uow: UnitOfWork, job: Import, rows: Sequence[Row], hold: bool, before: Sequence[Planned] = ()
+    ) -> list[Planned]:
         """Row by row, against what one look at the database found."""
         known = await look_up(uow, job, rows, hold)
         planned = [plan_row(job, row, known) for row in rows]
@@ -111,7 +113,7 @@ class UserImporter(Importer):
             if plan.action in ("update", "disable"):
                 await change_user(uow, plan)
         await give_roles(uow, job, planned)
-        await remember(uow, job, [plan for plan in planned if plan.memo])
+        await remember(uow, job, [plan for plan in planned if "said" in plan.memo])
         await uow.flush()
 
     async def undo(self, uow: UnitOfWork, job: Import, rows: Sequence[ImportRow]) -> None:
@@ -136,7 +138,7 @@ class UserImporter(Importer):
             else:
                 row.note = await change_back(uow, job, row, user)
         await uow.flush()
-        await remember_as_before(uow, job, [row for row in rows if row.memo and row.note is None])
+        await remember_as_before(uow, job, [row for row in rows if "said" in row.memo and row.note is None])
 
 
 def active_imported(job: Import) -> Any:

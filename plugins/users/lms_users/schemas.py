@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, StrictInt, StringConstraints, model_validator
 
 from lms_core.sdk import Field, Input, Instant, Name
 from lms_users.emails import valid_email
@@ -217,6 +217,6 @@ class UserImport(Input):
     mode: Literal["merge", "sync"] = "merge"
     override_edited: bool = Field(default=False, description="Change also what people changed by hand")
     invite: bool = Field(default=False, description="Send new users a mail with which they choose a password")
-    max_disabled: int | None = Field(
+    max_disabled: StrictInt | None = Field(
         default=None, ge=0, le=1_000_000, description="How many may be disabled; 5 or a tenth of them when left out"
     )

@@ -28,7 +28,7 @@ from lms_core.sdk import (
     new_import,
 )
 from lms_users import grants, guardians
-from lms_users.contracts import Passwords, Person, UserCreated, UserDirectory, UserDisabled, UserInvited
+from lms_users.contracts import Passwords, Person, UserCreated, UserDirectory, UserDisabled, UserEnabled, UserInvited
 from lms_users.emails import email_key
 from lms_users.importing import UserImporter
 from lms_users.models import Grant, User
@@ -135,6 +135,8 @@ async def update(uow: UnitOfWork, id: UUID, data: UserUpdate, if_match: str | No
     if changes.get("is_active") is False and user.is_active:
         await grants.refuse_last_super_admin(uow, without=id)
         uow.emit(UserDisabled(user_id=id))
+    elif changes.get("is_active") and not user.is_active:
+        uow.emit(UserEnabled(user_id=id))
     if "email" in changes:
         changes["email_key"] = email_key(changes["email"])
     user.sqlmodel_update(changes)
@@ -187,7 +189,7 @@ class Directory(UserDirectory):
     ) -> dict[UUID, bool]:
         """In one statement."""
         statement = held(user_ids)
-        if not uow.access.everywhere:
+        if below or not uow.access.everywhere:
             tree = uow.use(InstitutionTree)
             at: ColumnElement[bool] = col(Grant.institution_id).in_(tree.and_above(institution_id))
             if below:

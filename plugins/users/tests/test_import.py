@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from browser import finish
 
+from lms_core import import_work
 from lms_core.import_work import apply_chunk, run_import
 from lms_core.imports import ImportStarted
 from lms_core.testing import Caller, Lms, School
@@ -297,8 +298,11 @@ async def test_undo_deletes_nobody_who_has_risen_above(lms: Lms, school: School)
     assert await user_of(lms, row["email"]) is not None
 
 
-async def test_what_comes_in_the_way_undoes_the_whole(lms: Lms, school: School) -> None:
-    rows = [person(external_id=str(number)) for number in range(600)]
+async def test_what_comes_in_the_way_undoes_the_whole(
+    lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_work, "APPLY_CHUNK", 50)
+    rows = [person(external_id=str(number)) for number in range(60)]
     before = await people_of(lms, school)
     file = await finish(lms, school.principal, csv_of(*rows).encode(), "text/csv", "people.csv")
     answer = await school.principal.post("/users/import", {"file_id": file["id"]})
@@ -311,12 +315,15 @@ async def test_what_comes_in_the_way_undoes_the_whole(lms: Lms, school: School) 
     job = (await school.principal.get(f"/imports/{answer.json()['id']}")).json()
     assert (job["state"], job["error"]["code"]) == ("failed", "in_the_way")
     assert await school.principal.items(f"/imports/{job['id']}/rows", state="left") == []
-    assert "line 601" in job["error"]["detail"]
+    assert "line 61" in job["error"]["detail"]
     assert await people_of(lms, school) == before
 
 
-async def test_who_loses_the_right_meanwhile_leaves_nothing_behind(lms: Lms, school: School) -> None:
-    rows = [person(external_id=str(number)) for number in range(700)]
+async def test_who_loses_the_right_meanwhile_leaves_nothing_behind(
+    lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_work, "APPLY_CHUNK", 50)
+    rows = [person(external_id=str(number)) for number in range(70)]
     before = await people_of(lms, school)
     file = await finish(lms, school.principal, csv_of(*rows).encode(), "text/csv", "people.csv")
     job = (await school.principal.post("/users/import", {"file_id": file["id"]})).json()
@@ -327,7 +334,7 @@ async def test_who_loses_the_right_meanwhile_leaves_nothing_behind(lms: Lms, sch
     assert (await (await lms.admin()).delete(f"/users/{school.principal.id}/roles/{role['id']}")).status_code == 202
     await lms.work_off()
     found = (await (await lms.admin()).get(f"/imports/{job['id']}")).json()
-    assert (found["state"], found["counts"]["create"]) == ("failed", 500)
+    assert (found["state"], found["counts"]["create"]) == ("failed", 50)
     assert await (await lms.admin()).items(f"/imports/{job['id']}/rows", state="left") == []
     assert [row for row in await people_of(lms, school) if row[0] != school.principal.id] == [
         row for row in before if row[0] != school.principal.id
@@ -390,3 +397,46 @@ async def test_the_trail_knows_the_import(lms: Lms, school: School) -> None:
     user = await user_of(lms, row["email"]) or {}
     [entry] = await school.principal.items("/audit", kind="users.user", object_id=user["id"])
     assert (entry["action"], entry["actor_id"], entry["request_id"]) == ("created", str(school.principal.id), job["id"])
+
+
+async def test_two_rows_for_one_person_are_told(lms: Lms, school: School) -> None:
+    first = person(external_id="1")
+    await done(lms, school.principal, first)
+    before = await people_of(lms, school)
+    moved = person(external_id="1")
+    answer = await send(lms, school.principal, csv_of(moved, {**person(first["email"], "Bob"), "external_id": ""}))
+    assert (answer.status_code, answer.json()["code"]) == (422, "rows_refused")
+    assert [(one["loc"][1], one["type"]) for one in answer.json()["errors"]] == [(2, "double"), (3, "double")]
+    assert await people_of(lms, school) == before
+
+
+async def test_undo_takes_only_the_role_that_the_import_gave(lms: Lms, school: School) -> None:
+    row = person()
+    await done(lms, school.principal, row)
+    job = await done(lms, school.principal, {**row, "role": "teacher"})
+    user = await user_of(lms, row["email"]) or {}
+    grants = f"/users/{user['id']}/roles"
+    [given] = [one for one in await school.principal.items(grants) if one["role"] == "teacher"]
+    assert (await school.principal.delete(f"{grants}/{given['id']}")).status_code == 202
+    anew = await school.principal.create(grants, {"role": "teacher", "institution_id": school.institution["id"]})
+    await undo(lms, school.principal, job)
+    assert anew["id"] in [one["id"] for one in await school.principal.items(grants)]
+    [told] = await school.principal.items(f"/imports/{job['id']}/rows", state="left")
+    assert "role" in told["note"]
+
+
+async def test_undo_keeps_what_a_later_import_remembers(lms: Lms, school: School) -> None:
+    user = await lms.make_user("student", school.institution["id"])
+    job = await done(lms, school.principal, person(user.email, "By File"), override_edited=True)
+    await done(lms, school.principal, person(user.email, "By File", external_id="77"))
+    await undo(lms, school.principal, job)
+    plan = await send(lms, school.principal, csv_of(person(external_id="77")), dry_run=True)
+    assert [row["object_id"] for row in plan.json()["rows"]] == [str(user.id)]
+
+
+async def test_names_end_no_line(lms: Lms, school: School) -> None:
+    for name in ("N,\n\nYour account is blocked", "A\u0085B", "A\u202eB"):
+        answer = await school.principal.post("/users", {"email": address(), "full_name": name})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input"), name
+    answer = await send(lms, school.principal, csv_of(person(name="A\u0085B")))
+    assert [one["type"] for one in answer.json()["errors"]] == ["control_character"]

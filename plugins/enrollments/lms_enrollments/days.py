@@ -1,0 +1,21 @@
+"""When somebody takes part: from the first day of an enrollment's own to the last, where its institution is."""
+
+from typing import Any
+
+from lms_courses.contracts import timezone_in_course
+from sqlalchemy import Date, DateTime, and_, case, cast, func, or_
+from sqlmodel import col
+
+from lms_enrollments.models import Enrollment
+
+# Only rows with a day of their own pay for the walk up the institutions.
+TIMEZONE: Any = timezone_in_course(col(Enrollment.course_id))
+TODAY = cast(func.timezone(TIMEZONE, func.now()), Date)
+NOT_OVER = or_(col(Enrollment.ends_on).is_(None), col(Enrollment.ends_on) >= TODAY)
+IS_ON = and_(or_(col(Enrollment.starts_on).is_(None), col(Enrollment.starts_on) <= TODAY), NOT_OVER)
+"""A condition: today is not before the first day, nor after the last."""
+
+LAST_MOMENT = case(
+    (col(Enrollment.ends_on).is_not(None), func.timezone(TIMEZONE, cast(col(Enrollment.ends_on) + 1, DateTime())))
+)
+"""The end of the last day, as an instant; NULL where there is none."""
