@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -97,11 +98,40 @@ class System:
         raise AssertionError(f"not within {DEADLINE_SECONDS:.0f} s: {what}")
 
 
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
 @contextmanager
-def system(data: Path) -> Iterator[System]:
-    """A system on a data folder; stopped, with nothing left, at the end."""
+def served(variables: dict[str, str]) -> Iterator[str]:
+    """`lms serve`, until the block ends."""
+    port = free_port()
+    command = [sys.executable, "-m", "lms_core.cli", "serve", "--port", str(port)]
+    process = subprocess.Popen(command, env=variables, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while time.monotonic() < deadline:
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            try:
+                if httpx2.get(f"{url}/health/ready").status_code == 200:
+                    break
+            except httpx2.TransportError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextmanager
+def system(data: Path, **more: str) -> Iterator[System]:
+    """A system on a data folder, with more variables in its environment; stopped, with nothing left, at the end."""
     environment = {key: value for key, value in os.environ.items() if key not in OURS}
-    environment |= {"LMS_ADMIN_EMAIL": ADMIN_EMAIL, "LMS_ADMIN_PASSWORD": ADMIN_PASSWORD}
+    environment |= {"LMS_ADMIN_EMAIL": ADMIN_EMAIL, "LMS_ADMIN_PASSWORD": ADMIN_PASSWORD, **more}
     running = System(data, environment)
     running.start()
     try:

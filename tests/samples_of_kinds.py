@@ -116,6 +116,29 @@ async def material(lms: Lms, school: School) -> Sample:
     return Sample("materials.material", f"/materials/{made['id']}", "/materials", {"title": "Renamed"}, school.teacher)
 
 
+async def module(lms: Lms, school: School) -> Sample:
+    made = await school.teacher.create("/materials/modules", {"course_id": school.course["id"], "title": "Cells"})
+    path = f"/materials/modules/{made['id']}"
+    return Sample("materials.module", path, "/materials/modules", {"title": "Renamed"}, school.teacher)
+
+
+async def assignment(school: School) -> str:
+    body = {"course_id": school.course["id"], "kind": "assignment", "title": "Essay", "assignment": {"points": 5}}
+    return str((await school.teacher.create("/materials", {**body, "published": True}))["id"])
+
+
+async def extension(lms: Lms, school: School) -> Sample:
+    list_path = f"/materials/{await assignment(school)}/extensions"
+    made = await school.teacher.create(list_path, {"user_id": str(school.student.id), "days": 1})
+    return Sample("materials.extension", f"/materials/extensions/{made['id']}", list_path, {"days": 2}, school.teacher)
+
+
+async def submission(lms: Lms, school: School) -> Sample:
+    list_path = f"/materials/{await assignment(school)}/submissions"
+    made = await school.student.create(list_path, {"body": "Words"})
+    return Sample("materials.submission", f"/materials/submissions/{made['id']}", list_path, {}, school.principal)
+
+
 async def file(lms: Lms, school: School) -> Sample:
     body = {"filename": "notes.txt", "content_type": "text/plain", "size": 5, "course_id": school.course["id"]}
     made = await school.teacher.create("/files", body)
@@ -159,7 +182,20 @@ SAMPLES: dict[str, Callable[[Lms, School], Awaitable[Sample]]] = {
     "groups.course_role": course_role,
     "files.file": file,
     "materials.material": material,
+    "materials.module": module,
+    "materials.extension": extension,
+    "materials.submission": submission,
 }
+
+SUBMISSION = """
+    WITH made AS (
+        INSERT INTO materials_submission (id, material_id, user_id, attempt, state, body, urls, submitted_at)
+        VALUES (:id, :material, :user, 1, 'submitted', 'Words', '[]', now()) RETURNING id
+    )
+    INSERT INTO materials_grade (id, submission_id, number, points, feedback, reason, graded_by)
+    SELECT :grade, id, 1, 4, '', '', :grader FROM made RETURNING id
+"""
+"""A submission that was graded."""
 
 IMPORT = """
     WITH job AS (

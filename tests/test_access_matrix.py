@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from browser import finish
-from samples_of_kinds import IMPORT, provider_of, term_of
+from samples_of_kinds import IMPORT, SUBMISSION, provider_of, term_of
 
 from lms_core.http import guarded_routes
 from lms_core.testing import PASSWORD, Caller, Lms, School
@@ -107,6 +107,13 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "files_update": ("file", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
     "files_complete": ("file", "403 403 403 409", "404 404 403 409", f"{SUPER} 409", GONE),
     "files_cancel": ("file", "403 403 403 200", "404 404 403 200", f"{SUPER} 200", GONE),
+    "files_continue_upload": ("file", "403 403 403 200", "404 404 403 200", f"{SUPER} 200", GONE),
+    "files_create_version": ("file", "403 409 409 409", "404 404 409 409", f"{SUPER} 409", GONE),
+    "files_list_versions": ("file", "403 no no no", "404 404 no no", f"{SUPER} no", GONE),
+    "files_make_version_current": ("version", "403 404 404 404", "404 404 404 404", f"{SUPER} -", GONE),
+    "files_get_institution_limits": ("institution", "403 403 200 200", "403 403 200 200", f"{SUPER} 200", GONE),
+    "files_update_institution_limits": ("institution", "403 403 403 200", "403 403 403 200", f"{SUPER} 200", GONE),
+    "files_update_user_limits": ("user", "404 403 403 200", "404 404 403 200", f"{SUPER} 200", GONE),
     "files_download": ("file", "409 409 409 409", "404 404 409 409", f"{SUPER} 409", GONE),
     "files_delete": ("file", "403 202 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
     "files_restore": ("file", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
@@ -117,6 +124,34 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "materials_update": ("material", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
     "materials_delete": ("material", "403 202 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
     "materials_restore": ("material", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    "materials_move": ("material", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "materials_complete": ("material", "204 403 403 204", "404 404 403 204", f"{SUPER} 204", GONE),
+    "materials_take_back_completion": ("material", "204 403 403 204", "404 404 403 204", f"{SUPER} 204", GONE),
+    "materials_list_revisions": ("revision", "403 yes yes yes", "404 404 yes yes", f"{SUPER} yes", GONE),
+    "materials_compare_revisions": ("revision", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "materials_revert": ("revision", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "materials_list_modules": ("module", "yes yes yes yes", "no no yes yes", "no no no yes", "no no no no"),
+    "materials_get_module": ("module", "200 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "materials_create_module": ("course", "403 201 201 201", "403 403 201 201", f"{SUPER} 201", GONE),
+    "materials_update_module": ("module", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "materials_move_module": ("module", "403 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "materials_delete_module": ("module", "403 202 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
+    "materials_restore_module": ("module", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    "materials_submit": ("assignment", "201 403 403 403", "404 404 403 403", f"{SUPER} 403", GONE),
+    "materials_save_draft": ("assignment", "200 403 403 403", "404 404 403 403", f"{SUPER} 403", GONE),
+    "materials_list_submissions": ("submission", "yes yes yes yes", "404 404 yes yes", f"{SUPER} yes", "no no no no"),
+    "materials_get_submission": ("submission", "200 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "materials_delete_submission": ("submission", "403 403 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
+    "materials_restore_submission": ("submission", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    "materials_grade_submission": ("submission", "403 200 403 200", "404 404 403 200", f"{SUPER} 200", GONE),
+    "materials_list_grade_history": ("grade", "403 yes yes yes", "404 404 yes yes", f"{SUPER} yes", GONE),
+    "materials_list_grades": ("gradebook", "yes yes yes yes", "no no yes yes", "no no no yes", "no no no no"),
+    "materials_create_extension": ("assignment", "403 201 201 201", "404 404 201 201", f"{SUPER} 201", GONE),
+    "materials_list_extensions": ("extension", "403 yes yes yes", "404 404 yes yes", f"{SUPER} yes", "403 no no no"),
+    "materials_get_extension": ("extension", "404 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "materials_update_extension": ("extension", "404 200 200 200", "404 404 200 200", f"{SUPER} 200", GONE),
+    "materials_delete_extension": ("extension", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
+    "materials_restore_extension": ("extension", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
     "core_list_deletions": ("deletion", "no no yes yes", "no no yes yes", "no no no yes", "- - - -"),
     "core_list_audit": ("course", "403 403 yes yes", "403 403 yes yes", "403 403 404 yes", "403 403 404 yes"),
     # Whose a domain is only super admins say.
@@ -146,6 +181,7 @@ PERSONAL = {
     "users_me": 200,
     "auth_list_sessions": 200,
     "core_list_plugins": 200,
+    "files_get_my_limits": 200,
     "auth_change_password": 204,
     "sso_end_session": 200,
 }
@@ -300,11 +336,43 @@ async def make(world: World, kind: str, place: str) -> dict[str, str]:
         if kind == "joined":
             return {**ids, "user_id": user_id}
         return {**ids, "id": id, "membership_id": id}
+    if kind == "gradebook":
+        found = await make(world, "course", place)
+        student_id = found["user_id"]
+        if place in ("own", "deleted"):
+            return {**found, "student_id": str(world.here.student.id)}
+        await admin.create("/enrollments", {"course_id": found["id"], "user_id": student_id, "role": "student"})
+        return {**found, "student_id": student_id}
+    if kind == "revision":
+        found = await make(world, "material", place)
+        [revision] = await admin.items(f"/materials/{found['id']}/revisions")
+        return {**found, "id": revision["id"], "revision_id": revision["id"]}
+    if kind in ("assignment", "submission", "grade", "extension"):
+        asked = {**page_of(course_id), "kind": "assignment", "assignment": {"points": 5}}
+        id, user_id = (await admin.create("/materials", asked))["id"], await make_user(world, place)
+        await admin.create("/enrollments", {"course_id": course_id, "user_id": user_id, "role": "student"})
+        ids = {"id": id, "material_id": id, "user_id": user_id}
+        if kind == "assignment":
+            return ids
+        if kind == "extension":
+            made = await admin.create(f"/materials/{id}/extensions", {"user_id": user_id, "days": 1})
+            return {**ids, "id": made["id"], "extension_id": made["id"]}
+        values = {"id": str(uuid4()), "grade": str(uuid4()), "material": id, "grader": admin.id}
+        values["user"] = world.here.student.id if place in ("own", "deleted") else user_id
+        await world.lms.sql(SUBMISSION, **values)
+        if kind == "submission":
+            return {**ids, "id": values["id"], "submission_id": values["id"]}
+        return {**ids, "id": values["grade"], "submission_id": values["id"]}
+    if kind == "version":
+        # Of another file: who may, learns that this one has no such version.
+        id = str(uuid4())
+        return {**await make(world, "file", place), "id": id, "version_id": id}
     path, body = {
         "group": ("/groups", {"course_id": course_id, "name": uuid4().hex}),
         "section": (f"/courses/{course_id}/sections", {"name": uuid4().hex}),
         "file": ("/files", request_of_file(course_id)),
         "material": ("/materials", page_of(course_id)),
+        "module": ("/materials/modules", {"course_id": course_id, "title": uuid4().hex}),
     }[kind]
     id = (await admin.create(path, body))["id"]
     return {"id": id, f"{kind}_id": id, "course_id": course_id}
@@ -355,7 +423,7 @@ def body_of(operation: str, ids: dict[str, str]) -> dict[str, Any] | None:
             return {"user_id": ids["user_id"]}
         case "courses_create":
             return {"institution_id": ids["institution_id"], "code": unique, "title": "New"}
-        case "courses_update" | "materials_update":
+        case "courses_update" | "materials_update" | "materials_update_module":
             return {"title": unique}
         case "groups_create":
             return {"course_id": ids["course_id"], "name": unique}
@@ -377,8 +445,24 @@ def body_of(operation: str, ids: dict[str, str]) -> dict[str, Any] | None:
             return {"state": "completed"}
         case "files_create":
             return request_of_file(ids["course_id"])
+        case "files_update_institution_limits" | "files_update_user_limits":
+            return {"limit_bytes": None}
+        case "files_create_version":
+            return {"content_type": "text/plain", "size": 5}
         case "files_update":
             return {"filename": "renamed.txt"}
+        case "materials_create_module":
+            return {"course_id": ids["course_id"], "title": unique}
+        case "materials_move" | "materials_move_module":
+            return {"after_id": None}
+        case "materials_submit" | "materials_save_draft":
+            return {"body": unique}
+        case "materials_grade_submission":
+            return {"points": 4, "feedback": unique}
+        case "materials_create_extension":
+            return {"user_id": ids["user_id"], "days": 1}
+        case "materials_update_extension":
+            return {"days": 2}
         case "materials_create":
             return page_of(ids["course_id"])
     return None
@@ -399,8 +483,15 @@ def filters_of(operation: str, ids: dict[str, str]) -> dict[str, str]:
     return {"limit": "100"} | ({"course_id": ids["course_id"]} if operation in COURSE_LISTS else {})
 
 
-NAMED_BY = {"core_list_import_rows": "object_id"}
-COURSE_LISTS = ("enrollments_list", "groups_list", "files_list", "materials_list")
+NAMED_BY = {"core_list_import_rows": "object_id", "materials_list_grades": "student_id"}
+COURSE_LISTS = (
+    "enrollments_list",
+    "groups_list",
+    "files_list",
+    "materials_list",
+    "materials_list_modules",
+    "materials_list_grades",
+)
 
 
 async def operations(lms: Lms) -> dict[str, tuple[str, str]]:
@@ -435,7 +526,7 @@ def is_list(operation: str) -> bool:
 
 async def found_in(caller: Caller, answer: httpx2.Response, id: str) -> bool:
     """Whether the thing stands on this page or on one that follows: other tests' things are there too."""
-    names = ("id", "material_id", "object_id", "enrollment_id")
+    names = ("id", "material_id", "object_id", "enrollment_id", "user_id")
     while not any(id in map(item.get, names) for item in answer.json()["items"]):
         if "next" not in answer.links:
             return False
@@ -541,7 +632,15 @@ PATHS = {
     "section": "/courses/{course_id}/sections/{id}",
     "enrollment": "/enrollments/{id}",
     "file": "/files/{id}",
+    "version": "/files/{file_id}",
     "material": "/materials/{id}",
+    "revision": "/materials/{material_id}",
+    "module": "/materials/modules/{id}",
+    "assignment": "/materials/{id}",
+    "submission": "/materials/submissions/{id}",
+    "grade": "/materials/submissions/{submission_id}",
+    "gradebook": "/courses/{id}",
+    "extension": "/materials/extensions/{id}",
     "group": "/groups/{id}",
     "joined": "/groups/{id}",
     "membership": "/groups/{group_id}/members/{id}",

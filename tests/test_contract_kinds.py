@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections import Counter
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from samples_of_kinds import SAMPLES, Sample
+from sqlalchemy.dialects import postgresql
+from sqlmodel import col, select
 
 from lms_core.testing import Lms, School
 
 pytestmark = pytest.mark.anyio
 kinds = pytest.mark.parametrize("kind", SAMPLES)
 # What links two things is made and deleted, not changed, and read in a list.
-LINKS = ("users.grant", "users.guardianship", "sso.domain", "groups.membership", "groups.course_role")
+LINKS = (
+    "users.grant",
+    "users.guardianship",
+    "sso.domain",
+    "groups.membership",
+    "groups.course_role",
+    "materials.submission",
+)
 patched = pytest.mark.parametrize("kind", [kind for kind in SAMPLES if kind not in LINKS])
 
 
@@ -170,3 +181,34 @@ async def test_only_those_who_may_restore_see_the_deletion(lms: Lms, school: Sch
         refused = await caller.post(f"{sample.path}/restore")
         assert refused.status_code in (403, 404), refused.text
         assert (await row(lms, sample))["is_deleted"]
+
+
+def listed_in(statement: Any) -> Counter[str]:
+    """How often each table (by its alias, where it has one) stands in a FROM of a statement or of a select inside it."""
+    sql = str(statement.compile(dialect=postgresql.dialect()))
+    clauses = re.findall(
+        r"\bFROM ((?:[a-z_]+(?: AS [a-z_0-9]+)?(?:, | LEFT OUTER JOIN | JOIN | ON [^\n]*? JOIN )?)+)", sql
+    )
+    tables = [table for clause in clauses for table in re.split(r", | (?:LEFT OUTER )?JOIN ", clause)]
+    return Counter(table.strip().rpartition(" AS ")[2] for table in tables)
+
+
+async def test_conditions_of_reading_speak_of_the_row_that_is_read(lms: Lms) -> None:
+    rules = lms.context.platform.rules
+    for kind in lms.context.platform.kinds.by_name.values():
+        name = kind.model.__table__.name  # type: ignore[attr-defined]
+        for rule in rules.reading(kind.model):
+            if rule.where is not None:
+                listed = listed_in(select(col(kind.model.id)).where(rule.where))
+                assert listed[name] == 1, (kind.name, rule.permission)
+                # An alias that is listed twice belongs to a select that has lost the one around it (but the walk up the
+                # institutions is written out wherever a day is asked for).
+                twice = [alias for alias, times in listed.items() if alias[-1].isdigit() and times > 1]
+                assert [alias for alias in twice if not alias.startswith("institutions_")] == [], kind.name
+
+
+async def test_role_sources_list_each_table_once(lms: Lms) -> None:
+    for source in lms.context.platform.rules.sources:
+        listed = listed_in(source.statement)
+        own = [table.name for table in source.statement.get_final_froms() if hasattr(table, "name")]
+        assert [name for name in own if listed[name] > 1] == [], source.name

@@ -11,6 +11,7 @@ import pytest
 from samples_of_kinds import IMPORT
 
 from lms_core.http import guarded_routes
+from lms_core.sdk import Input
 from lms_core.testing import Lms, School
 
 pytestmark = pytest.mark.anyio
@@ -48,6 +49,29 @@ async def test_nobody_gets_anything_without_a_token(lms: Lms) -> None:
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.json()["code"] == "not_authenticated"
     assert guarded > 30
+
+
+def integers_of(schema: Any) -> list[dict[str, Any]]:
+    """The whole numbers anywhere in one of pydantic's core schemas."""
+    if isinstance(schema, list | tuple):
+        return [found for one in schema for found in integers_of(one)]
+    if not isinstance(schema, dict):
+        return []
+    own = [schema] if schema.get("type") == "int" else []
+    return own + [found for one in schema.values() for found in integers_of(one)]
+
+
+def subclasses_of(model: type[Any]) -> list[type[Any]]:
+    """All of them, near and far."""
+    return [found for one in model.__subclasses__() for found in (one, *subclasses_of(one))]
+
+
+def test_numbers_are_numbers(lms: Lms) -> None:
+    """`true` is not 1, and "5" is text, in whatever a client sends."""
+    inputs = subclasses_of(Input)
+    assert sum(len(integers_of(model.__pydantic_core_schema__)) for model in inputs) > 5
+    for model in inputs:
+        assert all(found.get("strict") for found in integers_of(model.__pydantic_core_schema__)), model
 
 
 async def test_ids_that_are_none_are_422(lms: Lms) -> None:
@@ -114,16 +138,23 @@ async def test_lists_are_pages(lms: Lms, school: School) -> None:
     await lms.sql(IMPORT, **job)
     enrolled = (await admin.items("/enrollments", user_id=str(school.student.id)))[0]["id"]
     group = await school.teacher.create("/groups", {"course_id": school.course["id"], "name": "Red team"})
+    file = await admin.create("/files", {"filename": "a.txt", "content_type": "text/plain", "size": 5})
+    asked = {"course_id": school.course["id"], "kind": "assignment", "title": "E", "assignment": {"points": 5}}
+    assignment = (await school.teacher.create("/materials", {**asked, "published": True}))["id"]
+    submission = await school.student.create(f"/materials/{assignment}/submissions", {"body": "Words"})
     known = {
+        "file_id": file["id"],
         "group_id": group["id"],
         "user_id": school.student.id,
         "course_id": school.course["id"],
-        "material_id": uuid4(),
+        "material_id": assignment,
+        "submission_id": submission["id"],
         "import_id": job["id"],
         "enrollment_id": enrolled,
     }
     required_of = {
         "/materials/search": {"q": "words"},
+        "/materials/grades": {"course_id": school.course["id"]},
         "/users/permitted": {"permission": "courses.edit", "on": f"course:{school.course['id']}"},
     }
     lists = 0

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from hashlib import sha256
 from uuid import uuid4
 
 import httpx2
 import pytest
-from browser import upload
+import samples
+from browser import downloaded, upload
 from running import System, system
 
 from lms_core.testing import Caller
 
 pytestmark = pytest.mark.anyio
 PEOPLE = 15_000
-IMPORTED = 1_200
+IMPORTED = 600
 ENROLL_MANY = """
     WITH person AS (
         INSERT INTO users_user (id, email, email_key, full_name, is_active)
@@ -91,6 +94,44 @@ async def test_an_import_and_its_undo_survive(running: System) -> None:
         assert tuple((await running.sql(people, f"{tag}-%"))[0]) == (0, 0)
         deletions = "SELECT count(*) FROM core_deletion WHERE root_kind = 'users.user' AND root_id IN (SELECT object_id FROM core_import_row WHERE import_id = $1)"
         assert (await running.sql(deletions, job))[0][0] == IMPORTED
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.3, 0.8])
+async def test_files_under_way_survive(running: System, moment: float) -> None:
+    async with httpx2.AsyncClient(base_url=running.url, timeout=60) as client:
+        admin = await running.admin(client)
+        contents = {}
+        for number in range(4):
+            pdf, picture = samples.pdf([f"words {uuid4().hex}"]), samples.image("PNG", (600 + number, 400))
+            for content, kind, name in (
+                (pdf, "application/pdf", "a.pdf"),
+                (pdf, "application/pdf", "the same again.pdf"),
+                (picture, "image/png", "a.png"),
+                (samples.HTML, "application/pdf", "none.pdf"),
+            ):
+                contents[(await upload(admin, content, kind, name))["id"]] = content
+        await asyncio.sleep(moment)
+        running.kill("worker")
+        ids = list(contents)
+        at_work = """
+            SELECT NOT EXISTS (
+                SELECT FROM core_delivery d JOIN core_event e ON e.id = d.event_id
+                WHERE d.done_at IS NULL AND e.payload->>'file_id' = ANY($1::text[])
+            )
+        """
+        await running.until("all files are done with", at_work, ids)
+        for id, content in contents.items():
+            file = (await admin.get(f"/files/{id}")).json()
+            if content == samples.HTML:
+                assert (file["state"], file["reason"]) == ("rejected", "type_mismatch")
+                continue
+            assert (file["state"], file["sha256"]) == ("ready", sha256(content).hexdigest())
+            assert file["derivatives"]["thumbnail"]["state"] == "ready"
+            assert (await downloaded(admin, id)).content == content
+        room = (await admin.get("/files/limits/me")).json()
+        sums = "SELECT coalesce(sum(size), 0) FROM files_file WHERE state = 'ready' AND course_id IS NULL AND owner_id = $1::uuid"
+        mine = (await admin.get("/users/me")).json()["id"]
+        assert (room["used_bytes"], room["reserved_bytes"]) == ((await running.sql(sums, mine))[0][0], 0)
 
 
 async def test_the_supervisor_killed_leaves_nothing_and_the_next_start_has_everything(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lms_core.csv_table import LONGEST_CELL, Column, Row, read_table
+from lms_core.csv_table import LONGEST_CELL, Column, Row, armed, read_table
 from lms_core.sdk import Invalid
 
 COLUMNS = (Column("email", "", required=True), Column("full_name", "", required=True), Column("role", ""))
@@ -64,7 +64,6 @@ def test_quotes_and_lines() -> None:
         (b"email,role\na@example.org,student\n", "missing_column", 1),
         (b'email,full_name\na@example.org,"Ada\n', "csv_broken", 2),
         (b'email,full_name\na@example.org,"A"da\n', "csv_broken", 2),
-        (b"email,full_name\na@example.org," + b"x" * 1_000_000, "csv_broken", 2),
         (b"email,full_name\n" + b"a@example.org,Ada\n" * 11, "too_many_rows", 1),
     ],
 )
@@ -100,7 +99,8 @@ def test_what_a_spreadsheet_writes_is_read_back(rows: list[tuple[str, str, str]]
     written = io.StringIO()
     csv.writer(written, delimiter=delimiter).writerows([("email", "full_name", "role"), *rows])
     found = [tuple(row.cells.values()) for row in read(written.getvalue())]
-    assert found == [tuple(cell.strip() for cell in row) for row in rows]
+    # A cell that begins as `defused` begins one is taken for one, and loses its apostrophe.
+    assert found == [tuple(armed(cell.strip()) for cell in row) for row in rows]
 
 
 @given(

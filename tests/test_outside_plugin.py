@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
-from installed import REPOSITORY, environment, install, lms
+from installed import environment, install, lms
+from running import REPOSITORY, served
 
 from lms_core.testing import ADMIN_EMAIL, ADMIN_PASSWORD, TEMPLATE, Caller, on_server, settings_for
 from lms_core.testing import Lms as Application
 
 pytestmark = pytest.mark.anyio
 SOURCE = Path(__file__).parent / "announcements" / "lms_announcements"
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
-@contextmanager
-def served(variables: dict[str, str]) -> Iterator[str]:
-    """`lms serve`, until the block ends."""
-    port = free_port()
-    command = [sys.executable, "-m", "lms_core.cli", "serve", "--port", str(port)]
-    process = subprocess.Popen(command, env=variables, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            assert process.poll() is None, process.stderr.read() if process.stderr else ""
-            try:
-                if httpx2.get(f"{url}/health/ready").status_code == 200:
-                    break
-            except httpx2.TransportError:
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 async def test_it_joins_without_any_change_elsewhere(tmp_path: Path) -> None:

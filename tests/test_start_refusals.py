@@ -134,7 +134,8 @@ SAFE = {"LMS_ENV": "production", "LMS_SECRET_KEY": "x" * 32}
 
 def test_production_starts_with_what_is_safe(tmp_path: Path) -> None:
     write_plugin(tmp_path, "planted", HEAD)
-    assert lms(environment(tmp_path, ENABLED, **SAFE), "plugins").returncode == 0
+    origins = "https://front.example, http://127.0.0.1:8080,capacitor://localhost"
+    assert lms(environment(tmp_path, ENABLED, **SAFE, LMS_CORS_ORIGINS=origins), "plugins").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,8 @@ def test_production_starts_with_what_is_safe(tmp_path: Path) -> None:
         ({"LMS_SECRET_KEY": "short"}, "LMS_SECRET_KEY"),
         ({"LMS_DEBUG": "true"}, "LMS_DEBUG"),
         ({"LMS_CORS_ORIGINS": "*"}, "LMS_CORS_ORIGINS"),
+        ({"LMS_CORS_ORIGINS": "https://front.example, https://other.example/"}, "'https://other.example/'"),
+        ({"LMS_CORS_ORIGINS": "front.example"}, "'front.example'"),
         ({"LMS_DATABASE_POOL": "many"}, "LMS_DATABASE_POOL"),
         ({"LMS_DATABASE_URL": "mysql://x/y"}, "LMS_DATABASE_URL"),
         ({"LMS_REDIS_URL": "http://x"}, "LMS_REDIS_URL"),

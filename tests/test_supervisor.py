@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -184,6 +185,20 @@ def test_mails_that_nobody_sends_are_shown(tmp_path: Path) -> None:
         running.read_until("| Second")
         shown = [line.split("| ")[1].strip() for line in running.lines if line.startswith("  |")]
         assert shown == ["To: ada@example.org", "Subject: Hello", "", "First", "Second"]
+
+
+def test_commands_in_another_terminal_see_the_same_settings(tmp_path: Path) -> None:
+    given = {
+        "LMS_CORS_ORIGINS": "https://front.example",
+        "LMS_FILES__MULTIPART_FROM_MB": "5",
+        "LMS_S3_SECRET_KEY": "needed",
+    }
+    secrets = {"LMS_ADMIN_PASSWORD": "a", "LMS_METRICS_TOKEN": "b", "LMS_SMTP_URL": "smtp://a:b@c"}
+    with up(tmp_path, {**ELSEWHERE, **given, **secrets}) as running:
+        running.read_until("Ready: ")
+        kept = json.loads((running.data / "environment.json").read_text())
+    assert kept.items() >= (ELSEWHERE | given).items()
+    assert not kept.keys() & secrets.keys()
 
 
 def test_engines_elsewhere_are_not_started(tmp_path: Path) -> None:
