@@ -6,7 +6,7 @@ since every chunk first holds the deletion in its state.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import structlog
@@ -14,6 +14,8 @@ from sqlalchemy import func, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 
+from lms_core.audit import RESTORED
+from lms_core.db import among
 from lms_core.deletion import (
     Deleted,
     Deletion,
@@ -21,15 +23,23 @@ from lms_core.deletion import (
     RestoreRequested,
     count_taken,
     decides_roles,
-    find_conflicts,
-    hold_parents_of_dead,
-    kinds_taken,
     react_to_delete,
+    read_conflict,
+    retention,
     stamp,
 )
-from lms_core.errors import StateConflict
 from lms_core.kinds import Kind
-from lms_core.types import Cascade
+from lms_core.restoring import (
+    PARENTS,
+    RENAME,
+    conflicts_above,
+    dead_above,
+    find_conflicts,
+    hold_above,
+    rename_taken,
+)
+from lms_core.subtree import Walk, kinds_below
+from lms_core.types import Cascade, Conflict
 from lms_core.uow import Context, UnitOfWork
 
 log = structlog.get_logger("lms.cascade")
@@ -69,17 +79,15 @@ async def in_chunks(context: Context, chunk: Callable[[UnitOfWork], Awaitable[in
             return True
 
 
-async def holds_state(uow: UnitOfWork, deletion_id: UUID, state: str) -> bool:
-    """Keep the deletion in its state until this transaction ends."""
-    found = await uow.session.execute(
-        select(Deletion.state).where(Deletion.id == deletion_id).with_for_update(read=True)  # type: ignore[call-overload]
-    )
-    return bool(found.scalar_one_or_none() == state)
+async def hold_in_state(uow: UnitOfWork, deletion_id: UUID, state: str, for_change: bool = False) -> Deletion | None:
+    """The deletion, which keeps its state until this transaction ends; None when it is in another one by now."""
+    held = select(Deletion).where(col(Deletion.id) == deletion_id, col(Deletion.state) == state)
+    return (await uow.session.execute(held.with_for_update(read=not for_change))).scalar_one_or_none()
 
 
 async def stamp_chunk(uow: UnitOfWork, event: Deleted, edge: Cascade, kind: Kind) -> int | None:
     """Take up to a chunk of live rows whose parent was taken; None when the cascade was called off."""
-    if not await holds_state(uow, event.deletion_id, "cascading"):
+    if await hold_in_state(uow, event.deletion_id, "cascading") is None:
         return None
     child = inspect(kind.model).local_table
     parent = inspect(uow.context.platform.kinds.by_name[edge.parent].model).local_table
@@ -103,73 +111,113 @@ async def stamp_chunk(uow: UnitOfWork, event: Deleted, edge: Cascade, kind: Kind
 
 
 async def finish_cascade(uow: UnitOfWork, event: Deleted) -> None:
-    """All is taken: final counts."""
-    counts = await count_taken(uow, uow.context.platform.kinds.by_name[event.kind], event.deletion_id)
-    await uow.session.execute(
-        update(Deletion)
-        .where(Deletion.id == event.deletion_id, Deletion.state == "cascading")  # type: ignore[arg-type]
-        .values(state="deleted", counts=counts, updated_at=func.now())
-    )
+    """All is taken: final counts, and until when it can be restored."""
+    deletion = await hold_in_state(uow, event.deletion_id, "cascading", for_change=True)
+    if deletion is None:
+        return
+    root = uow.context.platform.kinds.by_name[event.kind]
+    deletion.state, deletion.counts = "deleted", await count_taken(uow, root, event.deletion_id)
+    # What was taken may have to be kept for longer than what was named.
+    kept = await retention(uow, root, deletion.root_ids, list(deletion.counts))
+    deletion.purge_after = max(deletion.purge_after, deletion.created_at + kept)
 
 
 async def run_restore(context: Context, event: RestoreRequested) -> None:
     """Bring everything back, children first, the root last, so that the tree appears at once."""
     root = context.platform.kinds.by_name[event.kind]
-    async with context.unit_of_work() as uow:
-        below = [kind for kind in kinds_taken(uow, root) if kind is not root]
+    below = [kind for kind in kinds_below(context.platform.kinds, root) if kind is not root]
+    for edge, kind in context.platform.kinds.below(root.name):
+        if not await in_chunks(context, lambda uow, edge=edge, kind=kind: claim_chunk(uow, event, edge, kind)):  # type: ignore[misc]
+            return
+    reason: str | None = None
     try:
         for kind in reversed(below):
             if not await in_chunks(context, lambda uow, kind=kind: revive_chunk(uow, event, kind)):  # type: ignore[misc]
                 return
-        finished = await context.retry(lambda uow: finish_restore(uow, event, root))
+        conflict = await context.retry(lambda uow: finish_restore(uow, event, root))
     except IntegrityError as error:
-        log.warning(
-            "restore meets a conflict and is taken back", deletion=str(event.deletion_id), reason=str(error.orig)
-        )
-        finished = False
-    if not finished:
-        await context.retry(lambda uow: take_back(uow, event))
+        reason = str(error.orig)
+        detail = "Something that came back has met another thing of the same kind and key; ask for a preview."
+        conflict = Conflict(event.kind, event.id, "natural_key_taken", detail)
+    if conflict is not None:
+        log.warning("restore is taken back", deletion=str(event.deletion_id), conflict=conflict.code, reason=reason)
+        await context.retry(lambda uow: take_back(uow, event, conflict))
+
+
+async def claim_chunk(uow: UnitOfWork, event: RestoreRequested, edge: Cascade, kind: Kind) -> int | None:
+    """What hangs under a part of a larger deletion becomes part of the deletion that is now the part's own."""
+    deletion = await hold_in_state(uow, event.deletion_id, "restoring")
+    if deletion is None:
+        return None
+    if deletion.taken_from is None:
+        return 0
+    child = inspect(kind.model).local_table
+    parent = inspect(uow.context.platform.kinds.by_name[edge.parent].model).local_table
+    chosen = (
+        select(child.c.id)
+        .join(parent, parent.c.id == child.c[edge.column])
+        .where(parent.c.deletion_id == event.deletion_id, child.c.deletion_id == deletion.taken_from)
+        .limit(CHUNK)
+        .with_for_update(of=child)
+    )
+    ids = list((await uow.session.execute(chosen)).scalars())
+    await uow.session.execute(stamp(kind.model, event.deletion_id).where(among(child.c.id, ids)))
+    return len(ids)
 
 
 async def revive_chunk(uow: UnitOfWork, event: RestoreRequested, kind: Kind) -> int | None:
     """Bring back up to a chunk of rows; they stay hidden under the dead root."""
     uow.caused_by = event.actor_id
-    if not await holds_state(uow, event.deletion_id, "restoring"):
+    deletion = await hold_in_state(uow, event.deletion_id, "restoring")
+    if deletion is None:
         return None
     table = inspect(kind.model).local_table
     chosen = select(table.c.id).where(table.c.deletion_id == event.deletion_id).limit(CHUNK).with_for_update()
     ids = list((await uow.session.execute(chosen)).scalars())
     if ids:
-        elsewhere = await leave_to_other_deletions(uow, event, kind, ids)
-        back = [id for id in ids if id not in elsewhere]
-        await uow.session.execute(stamp(kind.model, None).where(table.c.id.in_(back)))
-        await react_to_restore(uow, event, kind, back)
+        elsewhere = await leave_to_other_deletions(uow, deletion, kind, ids)
+        await revive(uow, kind, [id for id in ids if id not in elsewhere], deletion.choices)
     return len(ids)
 
 
-async def leave_to_other_deletions(uow: UnitOfWork, event: RestoreRequested, kind: Kind, ids: list[UUID]) -> set[UUID]:
+async def revive(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID], choices: Sequence[str]) -> None:
+    """Bring rows back, under another key where that was chosen, and what the plugins want to be so then."""
+    if RENAME in choices:
+        await rename_taken(uow, kind, ids)
+    await uow.session.execute(stamp(kind.model, None).where(among(col(kind.model.id), ids)))
+    for reaction in kind.reactions:
+        if reaction.restored is not None and ids:
+            await reaction.restored(uow, ids, choices)
+
+
+async def leave_to_other_deletions(uow: UnitOfWork, deletion: Deletion, kind: Kind, ids: list[UUID]) -> set[UUID]:
     """Rows that hang under something else that is dead (an enrollment's user) stay dead, and come back with that."""
     child = inspect(kind.model).local_table
     moved: dict[UUID, UUID] = {}
     for edge in kind.parents:
-        if edge.parent == event.kind or edge.parent == kind.name or not edge.takes:
+        if edge.parent == kind.name or not edge.takes:
             continue
         parent = inspect(uow.context.platform.kinds.by_name[edge.parent].model).local_table
         held = (
             select(child.c.id, parent.c.deletion_id)
             .join(parent, parent.c.id == child.c[edge.column])
-            .where(child.c.id.in_(ids))
+            .where(among(child.c.id, ids), parent.c.deletion_id.is_distinct_from(deletion.id))
             .order_by(parent.c.id)
             .with_for_update(of=parent, read=not reacts_to_restore(kind))
         )
         rows = (await uow.session.execute(held)).all()
-        moved |= {id: deletion_id for id, deletion_id in rows if deletion_id not in (None, event.deletion_id)}
+        moved |= {id: deletion_id for id, deletion_id in rows if deletion_id is not None}
+    await leave_to(uow, kind, moved)
+    return set(moved)
+
+
+async def leave_to(uow: UnitOfWork, kind: Kind, moved: dict[UUID, UUID]) -> None:
+    """Give rows to the deletions that hold what they hang under."""
     for deletion_id in sorted(set(moved.values())):
         staying = [id for id, other in moved.items() if other == deletion_id]
-        await uow.session.execute(stamp(kind.model, deletion_id).where(child.c.id.in_(staying)))
+        await uow.session.execute(stamp(kind.model, deletion_id).where(among(col(kind.model.id), staying)))
         other = (await uow.session.execute(select(Deletion).where(col(Deletion.id) == deletion_id))).scalar_one()
         other.counts = {**other.counts, kind.name: other.counts.get(kind.name, 0) + len(staying)}
-    return set(moved)
 
 
 def reacts_to_restore(kind: Kind) -> bool:
@@ -177,46 +225,96 @@ def reacts_to_restore(kind: Kind) -> bool:
     return any(reaction.restored is not None for reaction in kind.reactions)
 
 
-async def react_to_restore(uow: UnitOfWork, event: RestoreRequested, kind: Kind, ids: list[UUID]) -> None:
-    """What else the plugins want to be so when rows of this kind come back."""
-    for reaction in kind.reactions:
-        if reaction.restored is not None:
-            choice = await uow.session.execute(select(Deletion.on_conflict).where(Deletion.id == event.deletion_id))  # type: ignore[call-overload]
-            await reaction.restored(uow, ids, choice.scalar_one())
-
-
-async def finish_restore(uow: UnitOfWork, event: RestoreRequested, root: Kind) -> bool:
-    """The root comes back, unless something has come in its way meanwhile."""
+async def finish_restore(uow: UnitOfWork, event: RestoreRequested, root: Kind) -> Conflict | None:
+    """The roots come back, unless something has come in their way meanwhile: then that."""
     uow.caused_by = event.actor_id
-    found = await uow.session.execute(
-        select(Deletion).where(Deletion.id == event.deletion_id, Deletion.state == "restoring").with_for_update()  # type: ignore[arg-type]
-    )
-    deletion = found.scalar_one_or_none()
+    deletion = await hold_in_state(uow, event.deletion_id, "restoring", for_change=True)
     if deletion is None:
-        return True
-    try:
-        await hold_parents_of_dead(uow, root, event.id, for_change=reacts_to_restore(root))
-    except StateConflict:
-        return False
-    if await find_conflicts(uow, root, deletion, deletion.on_conflict):
-        return False
-    table = inspect(root.model).local_table
-    back = await uow.session.execute(
-        stamp(root.model, None).where(table.c.deletion_id == event.deletion_id).returning(table.c.id)
-    )
-    await react_to_restore(uow, event, root, list(back.scalars()))
+        return None
+    walk = Walk(uow.context.platform.kinds, root, None, deletion.id)
+    if PARENTS in deletion.choices:
+        conflict = await revive_parents(uow, deletion, root, walk)
+        if conflict is not None:
+            return conflict
+    if not await hold_above(uow, root, deletion.root_ids, deletion.id, for_change=reacts_to_restore(root)):
+        return Conflict(root.name, deletion.root_id, "parent_deleted", "What it belongs to was deleted meanwhile.")
+    if conflicts := await find_conflicts(uow, root, deletion.root_ids, walk, deletion.choices):
+        return conflicts[0]
+    await leave_branches(uow, deletion, root)
+    back = await uow.session.execute(select(walk.ids[root.name].c.id))
+    await revive(uow, root, list(back.scalars()), deletion.choices)
     deletion.state = "restored"
     uow.emit(Restored(deletion_id=event.deletion_id, kind=event.kind, id=event.id))
+    if deletion.taken_from is not None:
+        await settle(uow, deletion.taken_from)
     uow.announce("all")
-    return True
+    return None
 
 
-async def take_back(uow: UnitOfWork, event: RestoreRequested) -> None:
-    """The restore cannot end, so the deletion takes again what had come back; nothing else lives under its root."""
+async def revive_parents(uow: UnitOfWork, deletion: Deletion, root: Kind, walk: Walk) -> Conflict | None:
+    """Bring back what the roots hang under, from the top, and nothing else of that."""
+    above = await dead_above(uow, root, deletion.root_ids, walk)
+    if conflicts := await conflicts_above(uow, above, deletion.choices):
+        return conflicts[0]
+    larger: set[UUID] = set()
+    for name, ids in above.items():
+        kind = uow.context.platform.kinds.by_name[name]
+        holders = select(col(kind.model.id), col(kind.model.deletion_id)).where(among(col(kind.model.id), ids))
+        held = {id: holder for id, holder in (await uow.session.execute(holders)).all() if holder is not None}
+        # What was deleted since the restore was asked for, whoever asked may not be allowed to bring back.
+        states = select(col(Deletion.id)).where(
+            among(col(Deletion.id), held.values()),
+            col(Deletion.state) == "deleted",
+            col(Deletion.created_at) < deletion.updated_at,
+        )
+        still = set((await uow.session.execute(states.order_by(col(Deletion.id)).with_for_update())).scalars())
+        for id, holder in held.items():
+            if holder not in still or not await hold_above(uow, kind, [id], holder):
+                return Conflict(name, id, "parent_deleted", "What it belongs to was deleted or restored meanwhile.")
+            await revive(uow, kind, [id], deletion.choices)
+            uow.record(RESTORED, name, id)
+            uow.emit(Restored(deletion_id=holder, kind=name, id=id))
+        larger |= set(held.values())
+    for holder in sorted(larger):
+        await settle(uow, holder)
+    return None
+
+
+async def leave_branches(uow: UnitOfWork, deletion: Deletion, root: Kind) -> None:
+    """In a tree whose root came back before: what hangs under a branch that is dead in another deletion stays with that."""
+    if not root.is_tree:
+        return
+    table = inspect(root.model).local_table
+    parent = table.alias("parent")
+    while True:
+        under = (
+            select(table.c.id, parent.c.deletion_id)
+            .join(parent, parent.c.id == table.c[root.tree_column().key])
+            .where(table.c.deletion_id == deletion.id, parent.c.is_deleted, parent.c.deletion_id != deletion.id)
+        )
+        moved = {row.id: row.deletion_id for row in (await uow.session.execute(under)).all()}
+        if not moved:
+            return
+        await leave_to(uow, root, moved)
+
+
+async def settle(uow: UnitOfWork, deletion_id: UUID) -> None:
+    """Count again what a deletion holds of which a part has come back; when that is nothing, it is restored."""
+    found = select(Deletion).where(col(Deletion.id) == deletion_id).with_for_update()
+    deletion = (await uow.session.execute(found)).scalar_one()
+    kind = uow.context.platform.kinds.by_name.get(deletion.root_kind)
+    if kind is not None and deletion.state == "deleted":
+        deletion.counts = await count_taken(uow, kind, deletion.id)
+        if not deletion.counts:
+            deletion.state = "restored"
+
+
+async def take_back(uow: UnitOfWork, event: RestoreRequested, conflict: Conflict) -> None:
+    """The restore cannot end, so the deletion takes again what had come back, and says why."""
     changed = await uow.session.execute(
         update(Deletion)
         .where(Deletion.id == event.deletion_id, Deletion.state == "restoring")  # type: ignore[arg-type]
-        .values(state="cascading", updated_at=func.now())
+        .values(state="cascading", conflict=read_conflict(conflict).model_dump(mode="json"), updated_at=func.now())
         .returning(Deletion.id)  # type: ignore[call-overload]
     )
     if changed.first() is not None:

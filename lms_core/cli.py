@@ -7,9 +7,9 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -20,6 +20,7 @@ from lms_core.errors import StartRefused
 if TYPE_CHECKING:
     from lms_core.config import Settings
     from lms_core.platform import Platform
+    from lms_core.uow import Context
 
 
 class CommandsWithPlugins(TyperGroup):
@@ -51,6 +52,9 @@ app.add_typer(database, name="db")
 
 events = typer.Typer(no_args_is_help=True, help="Events and their deliveries.")
 app.add_typer(events, name="events")
+
+purging = typer.Typer(no_args_is_help=True, help="Removing for good what was deleted long enough ago.")
+app.add_typer(purging, name="purge")
 
 DataFolder = Annotated[Path, typer.Option("--data", envvar="LMS_DATA", help="The data folder")]
 
@@ -328,6 +332,62 @@ def events_replay(
             await context.close()
 
     asyncio.run(main())
+
+
+async def with_context(work: Callable[[Context], Awaitable[None]]) -> None:
+    """Do something with connections of its own."""
+    from lms_core.uow import Context
+
+    context = Context.create(load())
+    try:
+        await work(context)
+    finally:
+        await context.close()
+
+
+@purging.command("status")
+def purge_status() -> None:
+    """How the switch stands, and what waits in the recycle bin."""
+    from lms_core.purge import overview
+
+    async def show(context: Context) -> None:
+        for line in await overview(context):
+            typer.echo(line)
+
+    asyncio.run(with_context(show))
+
+
+@purging.command("switch")
+def purge_switch(
+    position: Annotated[
+        Literal["manual", "scheduled", "stopped"],
+        typer.Argument(help="manual: only by command; scheduled: every hour, too; stopped: not at all, at once"),
+    ],
+) -> None:
+    """Say when deleted things are removed for good; `stopped` also ends what is running, at its next chunk."""
+    from lms_core.purge import switch
+
+    async def turn(context: Context) -> None:
+        async with context.unit_of_work() as uow:
+            await switch(uow, position)
+        typer.echo(f"Purging is {position} now.")
+
+    asyncio.run(with_context(turn))
+
+
+@purging.command("run")
+def purge_run(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many deletions at most")] = None,
+) -> None:
+    """Remove for good what was deleted longer ago than it is kept. It cannot be restored from then on."""
+    from lms_core.purge import run
+
+    async def remove(context: Context) -> None:
+        async for line in run(context, dry_run, limit):
+            typer.echo(line)
+
+    asyncio.run(with_context(remove))
 
 
 class CommandLine:

@@ -12,11 +12,14 @@ from lms_core.idempotency import forget_expired
 from lms_core.import_work import resume_stuck as resume_stuck_imports
 from lms_core.import_work import run_import, run_undo
 from lms_core.imports import ImportStarted, UndoRequested
+from lms_core.outbox import catch_up
+from lms_core.purge import PurgeDue, call_for_purge, purge_on_schedule
 from lms_core.scheduler import ScheduleDue, run_schedule
 from lms_core.types import Handler, Schedule
 from lms_core.uow import UnitOfWork
 
 EVENTS_KEPT_DAYS = 30
+CATCH_UP_SECONDS = 7_200.0
 FORGET_DELIVERIES = text(f"DELETE FROM core_delivery WHERE done_at < now() - interval '{EVENTS_KEPT_DAYS} days'")
 FORGET_EVENTS = text(
     f"""
@@ -24,6 +27,11 @@ FORGET_EVENTS = text(
     AND NOT EXISTS (SELECT FROM core_delivery WHERE event_id = core_event.id)
     """
 )
+
+
+async def owe_what_was_missed(uow: UnitOfWork) -> None:
+    """While an upgrade runs, older processes state events that they have no handler for."""
+    await catch_up(uow, CATCH_UP_SECONDS)
 
 
 async def forget_events(uow: UnitOfWork) -> None:
@@ -37,10 +45,13 @@ CORE_HANDLERS = (
     Handler("core.restore", RestoreRequested, run_restore, transactional=False),
     Handler("core.import", ImportStarted, run_import, transactional=False),
     Handler("core.undo_import", UndoRequested, run_undo, transactional=False),
+    Handler("core.purge", PurgeDue, purge_on_schedule, transactional=False),
     Handler("core.run_schedule", ScheduleDue, run_schedule),
 )
 CORE_SCHEDULES = (
+    Schedule("core.catch_up", timedelta(minutes=10), owe_what_was_missed),
     Schedule("core.resume_stuck_deletions", timedelta(minutes=5), resume_stuck),
+    Schedule("core.purge", timedelta(hours=1), call_for_purge),
     Schedule("core.resume_stuck_imports", timedelta(minutes=5), resume_stuck_imports),
     Schedule("core.forget_idempotency_keys", timedelta(hours=1), forget_expired),
     Schedule("core.forget_events", timedelta(days=1), forget_events),

@@ -73,6 +73,11 @@ def among_texts(column: Any, texts: Iterable[str]) -> ColumnElement[bool]:
     return cast(ColumnElement[bool], column == any_(literal(list(texts), ARRAY(String()))))
 
 
+def like_pattern(text: str) -> str:
+    """Text to look for, with what LIKE gives a meaning to taken literally."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
 class Record(SQLModel):
     """A row with an id, times and a version that every change through a session raises; never soft-deleted."""
 
@@ -96,13 +101,15 @@ class Table(Record):
     """A row that can be deleted and restored; reads leave out what is deleted (see deletion.py).
 
     `label_column` is what the recycle bin shows. `natural_key` names the columns that no two live rows share;
-    `natural_key_condition` narrows that to some rows. `restore_permission` defaults to `<plugin>.restore`.
+    `natural_key_condition` narrows that to some rows; `renamed_column` is the one that may be changed when another row
+    has taken the key of what comes back. `restore_permission` defaults to `<plugin>.restore`.
     `secret_columns` are those whose values the audit trail never shows.
     """
 
     label_column: ClassVar[str] = "id"
     natural_key: ClassVar[tuple[str, ...]] = ()
     natural_key_condition: ClassVar[str | None] = None
+    renamed_column: ClassVar[str | None] = None
     restore_permission: ClassVar[str | None] = None
     secret_columns: ClassVar[tuple[str, ...]] = ()
 

@@ -9,10 +9,12 @@ from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
+from pydantic import ValidationError
 from sqlalchemy import Uuid, bindparam, text
 from sqlalchemy.engine import RowMapping
 
 from lms_core.errors import Unavailable
+from lms_core.outbox import FIRST_IN_ORDER
 from lms_core.types import Handler
 from lms_core.uow import Context, UnitOfWork
 
@@ -30,11 +32,11 @@ OUTCOMES = Counter("lms_deliveries_total", "Deliveries by handler and outcome", 
 
 # A crash of the process counts as an attempt, since this is committed before the handler runs.
 COUNT = text(
-    """
+    f"""
     UPDATE core_delivery SET attempts = attempts + 1, at_work = true
     WHERE id = (
         SELECT id FROM core_delivery
-        WHERE id = :id AND done_at IS NULL AND dead_at IS NULL FOR UPDATE SKIP LOCKED
+        WHERE id = :id AND done_at IS NULL AND dead_at IS NULL AND {FIRST_IN_ORDER} FOR UPDATE SKIP LOCKED
     )
     RETURNING attempts, handler, event_id
     """
@@ -43,8 +45,15 @@ EVENT = text("SELECT payload, request_id, actor_id FROM core_event WHERE id = :i
 LOCK = text(
     "SELECT id FROM core_delivery WHERE id = :id AND done_at IS NULL AND dead_at IS NULL FOR UPDATE SKIP LOCKED"
 )
+# What comes next in the same order may begin.
 DONE = text(
-    "UPDATE core_delivery SET done_at = now(), in_flight = false, at_work = false, last_error = NULL WHERE id = :id AND done_at IS NULL"
+    """
+    WITH done AS (
+        UPDATE core_delivery SET done_at = now(), in_flight = false, at_work = false, last_error = NULL
+        WHERE id = :id AND done_at IS NULL RETURNING order_key
+    )
+    SELECT pg_notify('lms_outbox', '') FROM done WHERE order_key IS NOT NULL
+    """
 )
 FAILED = text(
     """
@@ -74,7 +83,7 @@ DEAD = text(
 
 
 class NobodyThere(LookupError):
-    """The handler belongs to a plugin that is not enabled here."""
+    """This process does not have what it takes: the plugin is not enabled here, or the event is newer than this version."""
 
 
 async def deliver(context: Context, delivery_id: UUID) -> Outcome:
@@ -134,7 +143,10 @@ async def run_handler(context: Context, handler: Handler, delivery_id: UUID, eve
         if (await uow.session.execute(LOCK, {"id": delivery_id})).first() is None:
             return False
         stored = (await uow.session.execute(EVENT, {"id": event_id})).mappings().one()
-        event = handler.event.model_validate(stored["payload"])
+        try:
+            event = handler.event.model_validate(stored["payload"])
+        except ValidationError as error:
+            raise NobodyThere(f"this version does not know this form of {handler.event.event_name}: {error}") from None
         uow.request_id, uow.caused_by = stored["request_id"], stored["actor_id"]
         if handler.transactional:
             with structlog.contextvars.bound_contextvars(request_id=uow.request_id, handler=handler.name):
@@ -157,7 +169,8 @@ async def mark_done(uow: UnitOfWork, delivery_id: UUID) -> None:
 async def record_failure(context: Context, delivery_id: UUID, error: Exception) -> Outcome:
     """Keep the reason, and try again later, or give up.
 
-    An engine that is away, or a plugin that is switched off, is no fault of the delivery: it waits, as long as it takes.
+    An engine that is away, a plugin that is switched off, or a worker that is older than the event is no fault of the
+    delivery: it waits, as long as it takes.
     """
     waits = isinstance(error, (Unavailable, NobodyThere))
     values: dict[str, Any] = {

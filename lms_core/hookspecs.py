@@ -17,10 +17,12 @@ from lms_core.types import (
     Handler,
     HealthCheck,
     Lifespan,
+    Part,
     Permission,
     Reaction,
     ReadRule,
     ReadThrough,
+    Removal,
     RoleSource,
     Schedule,
     Service,
@@ -107,8 +109,9 @@ def lms_schedules() -> Sequence[Schedule]:  # type: ignore[empty-body]
 
 
 @hookspec
-def lms_cascades() -> Sequence[Cascade | Reaction]:  # type: ignore[empty-body]
-    """What hangs under what, for reading, deleting and restoring.
+def lms_cascades() -> Sequence[Cascade | Part | Reaction | Removal]:  # type: ignore[empty-body]
+    """What hangs under what, for reading, deleting and restoring; what is part of what, and goes for good with it; what
+    can be deleted several at once.
 
     Example: `return [Cascade(child=Announcement, column="course_id", parent="courses.course")]`
     """

@@ -23,6 +23,7 @@ from lms_core.audit_routes import router as audit_router
 from lms_core.edge import Edge
 from lms_core.errors import Problem, ProblemRead, StateConflict, Unavailable, problem_body
 from lms_core.import_routes import router as import_router
+from lms_core.legal_holds import router as legal_holds_router
 from lms_core.lifespan import running
 from lms_core.operations import router as operations_router
 from lms_core.pagination import JsonBytes
@@ -72,7 +73,13 @@ def create_app(platform: Platform) -> ASGIApp:
     )
     app.state.context = context
     app.state.rate_limit = rate_limit_of(settings)
-    for router in (operations_router(), recycle_bin_router(), audit_router(), import_router()):
+    for router in (
+        operations_router(),
+        recycle_bin_router(platform),
+        legal_holds_router(),
+        audit_router(),
+        import_router(),
+    ):
         mount(app, router, "", "core")
     for plugin in platform.plugins:
         for router in plugin.routers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, exists, inspect, or_, true
@@ -12,7 +12,7 @@ from sqlmodel import col, select
 
 from lms_core.db import Table
 from lms_core.errors import StartRefused
-from lms_core.types import Cascade, Reaction, ReadRule
+from lms_core.types import Cascade, Part, Reaction, ReadRule, Removal
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Kind:
     children: list[Cascade] = field(default_factory=list)
     reactions: list[Reaction] = field(default_factory=list)
     rules: list[ReadRule] = field(default_factory=list)
+    removal: Removal | None = None
 
     @property
     def plugin(self) -> str:
@@ -45,6 +46,11 @@ class Kind:
     def stands_for_person(self) -> bool:
         """Whether permissions on a row are asked of the places where that person holds a role."""
         return any(rule.holder is not None for rule in self.rules)
+
+    @property
+    def is_person(self) -> bool:
+        """Whether its rows are people themselves."""
+        return any(rule.holder is self.model.id for rule in self.rules)
 
     @property
     def is_tree(self) -> bool:
@@ -71,6 +77,7 @@ class Kinds:
         self.by_name: dict[str, Kind] = {}
         self.edges: dict[type[Any], list[Cascade]] = {}
         self.alive_of: dict[type[Any], ColumnElement[bool]] = {}
+        self.parts: list[Part] = []
 
     def add_model(self, model: type[Table]) -> None:
         """Make a table known as a kind."""
@@ -103,12 +110,34 @@ class Kinds:
             if cascade.takes:
                 parent.children.append(cascade)
 
+    def add_part(self, plugin: str, part: Part) -> None:
+        """Declare what goes for good with what; StartRefused when it names what is not there."""
+        of = part.of
+        if isinstance(of, str):
+            if of not in self.by_name:
+                raise StartRefused(
+                    f"Plugin {plugin} declares a part of {of}, which no enabled plugin has; "
+                    f"add the plugin that owns it to `requires` or correct the name."
+                )
+            of = self.by_name[of].model
+        if part.column not in inspect(part.model).columns:
+            raise StartRefused(
+                f"Plugin {plugin} declares a part by the column {part.column}, "
+                f"which {part.model.__name__} does not have; correct the name."
+            )
+        self.parts.append(replace(part, of=of))
+
     def find(self, name: str) -> Kind | None:
         """A kind by `courses.course` or `course`."""
         if name in self.by_name:
             return self.by_name[name]
         matches = [kind for kind in self.by_name.values() if kind.noun == name]
         return matches[0] if len(matches) == 1 else None
+
+    @property
+    def person(self) -> Kind | None:
+        """The kind whose rows are people, where a plugin has one."""
+        return next((kind for kind in self.by_name.values() if kind.is_person), None)
 
     def of_noun(self, name: str) -> Kind:
         """As `find`; the start has made sure that guards name kinds that exist."""

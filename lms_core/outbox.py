@@ -10,16 +10,25 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, DateTime, Index, String, Uuid, bindparam, func, text
+from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Identity, Index, String, Uuid, bindparam, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from lms_core.db import new_id
 
 if TYPE_CHECKING:
+    from lms_core.types import Event, Handler
     from lms_core.uow import UnitOfWork
 
 CHANNEL = "lms_outbox"
+FIRST_IN_ORDER = """
+    NOT EXISTS (
+        SELECT FROM core_delivery AS earlier
+        WHERE core_delivery.order_key IS NOT NULL AND earlier.handler = core_delivery.handler
+        AND earlier.order_key = core_delivery.order_key AND earlier.position < core_delivery.position
+        AND earlier.done_at IS NULL AND earlier.dead_at IS NULL
+    )
+"""
 
 
 class StoredEvent(SQLModel, table=True):
@@ -43,18 +52,29 @@ class StoredEvent(SQLModel, table=True):
 class Delivery(SQLModel, table=True):
     """What one handler has to do about one event.
 
-    Due when `next_attempt_at` has passed; while it is in flight, that is the end of its lease. A worker that is
+    Those of one handler with the same `order_key` are done one after the other, in the order of `position`, which is that
+    in which their transactions held what they are about. Due when `next_attempt_at` has passed; while it is in flight, that is the end of its lease. A worker that is
     `at_work` holds an advisory lock; without the lock, it has died.
     """
 
     __tablename__ = "core_delivery"
     __table_args__ = (
         Index("ix_core_delivery_due", "next_attempt_at", postgresql_where=text("done_at IS NULL AND dead_at IS NULL")),
+        Index("uq_core_delivery_event", "event_id", "handler", unique=True),
+        Index(
+            "ix_core_delivery_order",
+            "handler",
+            "order_key",
+            "position",
+            postgresql_where=text("done_at IS NULL AND dead_at IS NULL AND order_key IS NOT NULL"),
+        ),
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
-    event_id: UUID = Field(foreign_key="core_event.id", index=True)
+    event_id: UUID = Field(foreign_key="core_event.id")
     handler: str
+    order_key: str | None = None
+    position: int = Field(default=None, sa_column=Column(BigInteger(), Identity(always=True), nullable=False))
     attempts: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     in_flight: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     at_work: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
@@ -68,6 +88,19 @@ class Delivery(SQLModel, table=True):
     last_error: str | None = None
 
 
+class KnownHandler(SQLModel, table=True):
+    """A handler that some process had, and since when: what happened from then on it is owed, also while it was off."""
+
+    __tablename__ = "core_handler"
+
+    name: str = Field(primary_key=True)
+    known_since: datetime = Field(
+        default=None,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": func.now(), "nullable": False},
+    )
+
+
 def _values(name: str, kind: Any) -> Any:
     return bindparam(name, type_=ARRAY(kind))
 
@@ -79,8 +112,8 @@ STORE = text(
         SELECT id, name, payload::jsonb, :actor_id, :request_id
         FROM unnest(:event_ids, :names, :payloads) AS given (id, name, payload)
     ), delivery AS (
-        INSERT INTO core_delivery (id, event_id, handler)
-        SELECT * FROM unnest(:delivery_ids, :delivered_ids, :handlers)
+        INSERT INTO core_delivery (id, event_id, handler, order_key)
+        SELECT * FROM unnest(:delivery_ids, :delivered_ids, :handlers, :order_keys)
     ), audit AS (
         INSERT INTO core_audit_entry (id, action, kind, object_id, changes, actor_id, address, request_id)
         SELECT id, action, kind, object_id, changes::jsonb, :audit_actor_id, :address, :request_id
@@ -95,9 +128,14 @@ STORE = text(
     bindparam("address", type_=String()),
     bindparam("request_id", type_=String()),
     *(_values(name, Uuid()) for name in ("event_ids", "delivery_ids", "delivered_ids", "audit_ids", "audit_objects")),
-    *(_values(name, String()) for name in ("names", "payloads", "handlers", "channels", "messages")),
+    *(_values(name, String()) for name in ("names", "payloads", "handlers", "order_keys", "channels", "messages")),
     *(_values(name, String()) for name in ("audit_actions", "audit_kinds", "audit_changes")),
 )
+
+
+def order_key(handler: Handler, event: Event) -> str | None:
+    """What a handler does one after the other."""
+    return None if handler.order_by is None else str(getattr(event, handler.order_by))
 
 
 async def store_events(uow: UnitOfWork) -> None:
@@ -105,7 +143,9 @@ async def store_events(uow: UnitOfWork) -> None:
     handlers_of = uow.context.platform.handlers_of
     events = [(new_id(), event) for event in uow.events]
     deliveries = [
-        (new_id(), id, handler.name) for id, event in events for handler in handlers_of.get(event.event_name, ())
+        (new_id(), id, handler.name, order_key(handler, event))
+        for id, event in events
+        for handler in handlers_of.get(event.event_name, ())
     ]
     notices = [("lms_access", topic) for topic in dict.fromkeys(uow.announcements)]
     if deliveries:
@@ -121,10 +161,47 @@ async def store_events(uow: UnitOfWork) -> None:
             "event_ids": [id for id, _ in events],
             "names": [event.event_name for _, event in events],
             "payloads": [event.model_dump_json() for _, event in events],
-            "delivery_ids": [id for id, _, _ in deliveries],
-            "delivered_ids": [event_id for _, event_id, _ in deliveries],
-            "handlers": [handler for _, _, handler in deliveries],
+            "delivery_ids": [id for id, _, _, _ in deliveries],
+            "delivered_ids": [event_id for _, event_id, _, _ in deliveries],
+            "handlers": [handler for _, _, handler, _ in deliveries],
+            "order_keys": [key for _, _, _, key in deliveries],
             "channels": [channel for channel, _ in notices],
             "messages": [message for _, message in notices],
         },
     )
+
+
+REMEMBER_HANDLERS = text("INSERT INTO core_handler (name) SELECT unnest(:handlers) ON CONFLICT DO NOTHING").bindparams(
+    _values("handlers", String())
+)
+OWE = text(
+    """
+    INSERT INTO core_delivery (id, event_id, handler, order_key)
+    SELECT gen_random_uuid(), event.id, known.name, event.payload->>given.order_by
+    FROM unnest(:handlers, :names, :order_bys) AS given (handler, name, order_by)
+    JOIN core_handler known ON known.name = given.handler
+    JOIN core_event event ON event.name = given.name AND event.created_at >= known.known_since
+    WHERE event.created_at > now() - make_interval(secs => :seconds)
+    AND NOT EXISTS (SELECT FROM core_delivery WHERE event_id = event.id AND handler = known.name)
+    ORDER BY event.created_at, event.id
+    ON CONFLICT DO NOTHING
+    RETURNING handler
+    """
+).bindparams(*(_values(name, String()) for name in ("handlers", "names", "order_bys")))
+
+
+async def catch_up(uow: UnitOfWork, seconds: float) -> int:
+    """Owe each handler what was stated in the last so many seconds by a process that did not have it; how many.
+
+    A plugin that was switched off hears of all that happened meanwhile. One that is new hears of nothing from before.
+    """
+    handlers = list(uow.context.platform.handlers.values())
+    names = [handler.name for handler in handlers]
+    await uow.session.execute(REMEMBER_HANDLERS, {"handlers": names})
+    values = {
+        "handlers": names,
+        "names": [handler.event.event_name for handler in handlers],
+        "order_bys": [handler.order_by for handler in handlers],
+        "seconds": seconds,
+    }
+    return len((await uow.session.execute(OWE, values)).all())

@@ -221,8 +221,8 @@ class Rules:
         holder = next((rule.holder for rule in asked if rule.holder is not None), None)
         return ReadRule(model, permission, holder=holder)
 
-    def restorable(self, access: Access, kind: Kind, name: str) -> Filter:
-        """Which dead rows of a kind may this actor bring back?
+    def restorable(self, access: Access, kind: Kind, name: str, permission: str | None = None) -> Filter:
+        """Which dead rows of a kind may this actor bring back, or what else is asked of what may be dead?
 
         In a tree the roles that reached a dead row no longer do (they spread over what lives), so its parent is
         asked; for a person, the roles that the same delete took count too.
@@ -231,9 +231,9 @@ class Rules:
         own = [
             replace(rule, where=and_(true() if rule.where is None else rule.where, deleted_by_actor(kind.model)))
             for rule in kind.rules
-            if rule.restores
+            if rule.restores and permission is None
         ]
-        by_permission = ReadRule(kind.model, kind.restore_permission, holder=holder)
+        by_permission = ReadRule(kind.model, permission or kind.restore_permission, holder=holder)
         found = self.any_of(access, kind.model, [by_permission, *own], name, dead=True)
         if not kind.is_tree or access.everywhere:
             return found

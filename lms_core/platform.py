@@ -34,11 +34,13 @@ from lms_core.types import (
     HealthCheck,
     Identity,
     Lifespan,
+    Part,
     Permission,
     PluginInfo,
     Reaction,
     ReadRule,
     ReadThrough,
+    Removal,
     RoleSource,
     Schedule,
     Service,
@@ -258,10 +260,12 @@ def collect_core(platform: Platform) -> None:
     """What the core itself brings: its handlers, schedules and permissions."""
     from lms_core.audit_routes import READ_AUDIT
     from lms_core.core_work import CORE_HANDLERS, CORE_SCHEDULES
+    from lms_core.legal_holds import HOLD
 
     for handler in CORE_HANDLERS:
         add_handler(platform, "core", handler)
-    platform.rules.permissions[READ_AUDIT.name] = READ_AUDIT
+    for permission in (READ_AUDIT, HOLD):
+        platform.rules.permissions[permission.name] = permission
     for schedule in CORE_SCHEDULES:
         platform.schedules[schedule.name] = schedule
 
@@ -327,6 +331,10 @@ def take(platform: Platform, plugin: Plugin, hook: str, value: Any) -> None:
             complete_cascade(value.child, value.column)
     elif hook == "lms_cascades" and isinstance(value, Reaction):
         platform.kinds.of(value.model).reactions.append(value)
+    elif hook == "lms_cascades" and isinstance(value, Part):
+        platform.kinds.add_part(name, value)
+    elif hook == "lms_cascades" and isinstance(value, Removal):
+        platform.kinds.of(value.model).removal = value
     elif hook == "lms_health_checks" and isinstance(value, HealthCheck):
         platform.health_checks.append((name, value))
     elif hook == "lms_setup" and isinstance(value, Setup):
@@ -365,6 +373,11 @@ def add_model(platform: Platform, plugin: Plugin, model: Any) -> None:
             raise StartRefused(
                 f"Plugin {plugin.name}: {model.__name__}.label_column names {model.label_column!r}, "
                 f"which is no column; correct it."
+            )
+        if model.renamed_column is not None and model.renamed_column not in model.natural_key:
+            raise StartRefused(
+                f"Plugin {plugin.name}: {model.__name__}.renamed_column names {model.renamed_column!r}, "
+                f"which is not part of its natural_key; correct it."
             )
     if not plugin.migrations.is_dir():
         raise StartRefused(
@@ -408,6 +421,11 @@ def add_handler(platform: Platform, plugin: str, handler: Handler) -> None:
     if not (issubclass(handler.event, Event) and handler.event.event_name.count(".") == 2):
         raise StartRefused(
             f"Plugin {plugin} handles {handler.event.__name__}, which is not named <plugin>.<what_happened>.v1; name it."
+        )
+    if handler.order_by is not None and handler.order_by not in handler.event.model_fields:
+        raise StartRefused(
+            f"Plugin {plugin}: the handler {handler.name} is ordered by {handler.order_by}, "
+            f"which {handler.event.__name__} does not have; correct the name."
         )
     platform.handlers[handler.name] = handler
     platform.handlers_of.setdefault(handler.event.event_name, []).append(handler)

@@ -1,4 +1,4 @@
-"""The recycle bin: the deletions that a caller may undo."""
+"""The recycle bin: the deletions that a caller may undo, and several things deleted as one."""
 
 from __future__ import annotations
 
@@ -6,19 +6,37 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query, Response
-from sqlalchemy import and_, bindparam, exists, false, func, or_
+from sqlalchemy import Uuid, and_, bindparam, case, exists, false, func, null, or_, select
+from sqlalchemy.orm import aliased
+from sqlmodel import Field, col
 
-from lms_core.deletion import Deletion, DeletionRead, State
+from lms_core.db import among, like_pattern
+from lms_core.deletion import Deletion, DeletionRead, State, delete, delete_all, name_of
+from lms_core.errors import Invalid, NotFound, Problem
+from lms_core.inputs import Input
+from lms_core.kinds import Kind
 from lms_core.pagination import Listing, Page, PageParams, Point
 from lms_core.permissions import Filter
+from lms_core.platform import Platform
+from lms_core.restoring import RestoreRequest, restore_deletion
 from lms_core.routing import Router, Uow, signed_in
+from lms_core.subtree import Walk
+from lms_core.types import Removal
 from lms_core.uow import UnitOfWork
 
 REASON = "the recycle bin shows what the caller may restore"
+MOST_AT_ONCE = 100
+
+
+class DeleteMany(Input):
+    """What to delete together: rows of one kind."""
+
+    kind: str = Field(max_length=100, description="Such as `courses.course`")
+    ids: list[UUID] = Field(min_length=1, max_length=MOST_AT_ONCE)
 
 
 def what_actor_may_restore(uow: UnitOfWork) -> Filter:
-    """Deletions whose root is of a kind, and in a place, where the actor has the restore permission."""
+    """Deletions whose root, or every root, is of a kind, and in a place, where the actor has the restore permission."""
     platform, access = uow.context.platform, uow.access
     parameters: dict[str, Any] = {}
     parts = []
@@ -29,38 +47,91 @@ def what_actor_may_restore(uow: UnitOfWork) -> Filter:
             parts.append((kind, permitted))
 
     def write(deletion: Any) -> Any:
-        return or_(
-            false(),
-            *(
-                and_(
-                    deletion.root_kind == kind.name,
-                    exists().where(kind.model.id == deletion.root_id, permitted.write(kind.model)),
-                )
-                for kind, permitted in parts
-            ),
-        )
+        return or_(false(), *(restorable_roots(deletion, kind, permitted) for kind, permitted in parts))
 
     shape = ("bin", tuple((kind.name, permitted.shape) for kind, permitted in parts))
     return Filter(shape, parameters, write, never=not parts)
 
 
-COLUMNS = {"root": func.json_build_object("kind", Deletion.root_kind, "id", Deletion.root_id, "label", Deletion.label)}
-DELETIONS = Listing(
-    Deletion,
-    DeletionRead,
-    filters={
-        "state": Deletion.state == bindparam("state"),  # type: ignore[dict-item]
-        "kind": Deletion.root_kind == bindparam("kind"),  # type: ignore[dict-item]
-    },
-    columns=COLUMNS,
-    readable=what_actor_may_restore,
-)
-DELETION = Point(Deletion, DeletionRead, columns=COLUMNS, readable=what_actor_may_restore)
+def restorable_roots(deletion: Any, kind: Kind, permitted: Filter) -> Any:
+    """The deletion is of this kind, and the actor may restore each of its roots."""
+    root = exists().where(col(kind.model.id) == deletion.root_id, permitted.write(kind.model))
+    # An alias of its own, since the condition around it may name the same table.
+    model = aliased(kind.model)
+    named: Any = func.unnest(deletion.root_ids, type_=Uuid()).column_valued("named")
+    other = exists().where(col(model.id) == named, permitted.write(model)).correlate_except(model)
+    missing = exists(select(named).where(~other)).correlate(deletion)
+    return and_(deletion.root_kind == kind.name, root, or_(func.cardinality(deletion.root_ids) == 1, ~missing))
 
 
-def router() -> Router:
+def columns(platform: Platform) -> dict[str, Any]:
+    """What is not a column of its own."""
+    root = func.json_build_object("kind", Deletion.root_kind, "id", Deletion.root_id, "label", Deletion.label)
+    actor_id = col(Deletion.actor_id)
+    actor = func.json_build_object("id", actor_id, "label", name_of(platform.kinds.person, actor_id))
+    return {"root": root, "actor": case((actor_id.is_not(None), actor), else_=null())}
+
+
+async def delete_many(uow: UnitOfWork, data: DeleteMany) -> Response:
+    """Delete rows together, each by its own rules; when one cannot be deleted, none is."""
+    kinds = uow.context.platform.kinds
+    kind = kinds.by_name.get(data.kind)
+    if kind is None or kind.removal is None:
+        known = ", ".join(sorted(name for name, one in kinds.by_name.items() if one.removal is not None))
+        raise Invalid(
+            "unknown_kind", f"Things of this kind are not deleted together; use one of: {known}.", ("body", "kind")
+        )
+    gathered: list[tuple[UUID, str]] = []
+    uow.gathered = gathered
+    for id in sorted(set(data.ids)):
+        try:
+            await gather(uow, kind, kind.removal, id)
+        except Problem as problem:
+            problem.extra["id"] = str(id)
+            raise
+    uow.gathered = None
+    return await delete_all(uow, kind, await topmost(uow, kind, gathered))
+
+
+async def topmost(uow: UnitOfWork, kind: Kind, gathered: list[tuple[UUID, str]]) -> list[tuple[UUID, str]]:
+    """Of rows of a tree, those that hang under no other one of them; those go with it."""
+    if not kind.is_tree:
+        return gathered
+    tree = Walk(uow.context.platform.kinds, kind, [id for id, _ in gathered]).ids[kind.name]
+    hanging = select(col(kind.model.id)).where(
+        among(col(kind.model.id), [id for id, _ in gathered]), kind.tree_column().in_(select(tree.c.id))
+    )
+    below = set((await uow.session.execute(hanging)).scalars())
+    return [root for root in gathered if root[0] not in below]
+
+
+async def gather(uow: UnitOfWork, kind: Kind, removal: Removal, id: UUID) -> None:
+    """Ask for one row what its own route would ask, and lock it."""
+    if removal.permission is not None:
+        await uow.require(removal.permission, kind.model, id)
+    if removal.function is not None:
+        await removal.function(uow, id)
+    else:
+        await delete(uow, kind.model, id)
+
+
+def router(platform: Platform) -> Router:
     """The core's own routes for deletions."""
     routes = Router()
+    shown = columns(platform)
+    point = Point(Deletion, DeletionRead, columns=shown, readable=what_actor_may_restore)
+    listing = Listing(
+        Deletion,
+        DeletionRead,
+        filters={
+            "state": col(Deletion.state) == bindparam("state"),
+            "kind": col(Deletion.root_kind) == bindparam("kind"),
+            "deleted_by": col(Deletion.actor_id) == bindparam("deleted_by"),
+            "q": col(Deletion.label).icontains(bindparam("q"), autoescape=False),
+        },
+        columns=shown,
+        readable=what_actor_may_restore,
+    )
 
     @routes.get(
         "/deletions", name="list_deletions", response_model=Page[DeletionRead], dependencies=[signed_in(REASON)]
@@ -70,15 +141,43 @@ def router() -> Router:
         params: PageParams,
         state: State | None = None,
         kind: Annotated[str | None, Query(max_length=100)] = None,
+        actor_id: Annotated[UUID | None, Query(description="Only what this user deleted")] = None,
+        q: Annotated[str | None, Query(max_length=300, description="Part of what it is called")] = None,
     ) -> Response:
         """The recycle bin: what you may restore, newest first."""
-        return await DELETIONS.page(uow, params, state=state, kind=kind)
+        return await listing.page(
+            uow, params, state=state, kind=kind, deleted_by=actor_id, q=None if q is None else like_pattern(q)
+        )
+
+    @routes.post(
+        "/deletions",
+        name="delete_many",
+        response_model=DeletionRead,
+        dependencies=[signed_in("each thing is asked for by the rules of its own kind")],
+    )
+    async def delete_together(uow: Uow, data: DeleteMany) -> Response:
+        """Delete up to 100 things of one kind as one deletion; all of them, or none."""
+        return await delete_many(uow, data)
 
     @routes.get(
         "/deletions/{deletion_id}", name="get_deletion", response_model=DeletionRead, dependencies=[signed_in(REASON)]
     )
     async def get_deletion(uow: Uow, deletion_id: UUID) -> Response:
         """One deletion: how far it has come, and what it took."""
-        return await DELETION.get(uow, deletion_id)
+        return await point.get(uow, deletion_id)
+
+    @routes.post(
+        "/deletions/{deletion_id}/restore",
+        name="restore_deletion",
+        response_model=DeletionRead,
+        dependencies=[signed_in(REASON)],
+    )
+    async def restore_all(uow: Uow, deletion_id: UUID, request: RestoreRequest | None = None) -> Response:
+        """Bring back all that a deletion holds, of whatever kind it is."""
+        may = what_actor_may_restore(uow)
+        asked = select(col(Deletion.id)).where(col(Deletion.id) == deletion_id, may.write(Deletion))
+        if may.never or (await uow.session.execute(asked, may.parameters)).first() is None:
+            raise NotFound("core.deletion", deletion_id)
+        return await restore_deletion(uow, deletion_id, request)
 
     return routes

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import text
 
 from lms_core.delivery import LOCK_SEED
-from lms_core.outbox import CHANNEL
+from lms_core.outbox import CHANNEL, FIRST_IN_ORDER, catch_up
 from lms_core.uow import Context
 
 log = structlog.get_logger("lms.relay")
@@ -29,14 +29,16 @@ IDLE_SECONDS = 1.0
 CRASH_INTERVAL_SECONDS = 2.0
 CRASH_BACKOFF_SECONDS = 0.5
 MARKER = "lms:broker-marker"
+# Less than deliveries are remembered for (core_work.py): what was done and forgotten must not be done again.
+CATCH_UP_SECONDS = 29 * 86_400.0
 
 CLAIM = text(
-    """
+    f"""
     UPDATE core_delivery SET in_flight = true,
         next_attempt_at = now() + make_interval(secs => least(:lease * 2 ^ attempts, :limit))
     WHERE id IN (
         SELECT id FROM core_delivery
-        WHERE done_at IS NULL AND dead_at IS NULL AND next_attempt_at <= now()
+        WHERE done_at IS NULL AND dead_at IS NULL AND next_attempt_at <= now() AND {FIRST_IN_ORDER}
         ORDER BY next_attempt_at, id LIMIT greatest(0, least(:batch, :window - (
             SELECT count(*) FROM core_delivery
             WHERE done_at IS NULL AND dead_at IS NULL AND in_flight AND next_attempt_at > now()
@@ -128,6 +130,8 @@ class Relay:
             return
         async with self.context.unit_of_work() as uow:
             await uow.session.execute(RELEASE, {"all": True, "ids": []})
+            if self.is_new:
+                await catch_up(uow, CATCH_UP_SECONDS)
         await self.context.redis.set(MARKER, uuid4().hex)
         self.is_new = False
         log.info("this relay is new, or the broker has lost its memory; all leases ended")

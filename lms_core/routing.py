@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request, Response, params
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, params
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import DBAPIError
@@ -21,11 +21,12 @@ from starlette.types import Scope
 
 from lms_core import idempotency
 from lms_core.access_cache import load_access
-from lms_core.deletion import may_restore
+from lms_core.deletion import PREVIEW_ANSWERS, DeletionRead
 from lms_core.errors import Forbidden, NotFound, Problem, StartRefused, Unauthenticated
 from lms_core.inputs import parse_json, read_body
 from lms_core.pagination import with_304
 from lms_core.permissions import Access
+from lms_core.restoring import may_restore
 from lms_core.uow import TRIES, Context, UnitOfWork, is_retryable, pause
 
 ANONYMOUS = Access(None)
@@ -93,6 +94,22 @@ Uow = Annotated[UnitOfWork, Depends(current_unit_of_work)]
 IfMatch = Annotated[
     str | None, Header(alias="If-Match", max_length=1000, description="The ETag that your change is based on")
 ]
+
+
+async def only_preview(
+    request: Request,
+    dry_run: Annotated[bool, Query(description="Say with 200 what would happen, and change nothing")] = False,
+) -> None:
+    """A dependency of every route that answers with a deletion."""
+    request.scope["lms_uow"].dry_run = dry_run
+
+
+async def reason_given(
+    request: Request,
+    reason: Annotated[str | None, Query(max_length=1_000, description="Why; the recycle bin shows it")] = None,
+) -> None:
+    """A dependency of every route that deletes."""
+    request.scope["lms_uow"].reason = reason
 
 
 class GuardedRoute(APIRoute):
@@ -196,6 +213,8 @@ async def run_once(request: Request, uow: UnitOfWork, inner: Handle) -> Response
         if problem.keeps_writes:
             await uow.commit()
         raise
+    if uow.dry_run:
+        return response
     if key is not None:
         await idempotency.remember(uow, request, key, response)
     await uow.commit()
@@ -302,6 +321,17 @@ class Router(APIRouter):
     def __init__(self, **options: Any) -> None:
         super().__init__(route_class=GuardedRoute, redirect_slashes=False, **options)
         self.mounted_at = ""
+
+    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        """Every route that answers with a new deletion, or with one that is undone, takes `?dry_run=true`."""
+        if options.get("response_model") is DeletionRead and options.get("methods") != ["GET"]:
+            asked = [Depends(only_preview)]
+            if not path.endswith("/restore"):
+                asked.append(Depends(reason_given))
+            options["dependencies"] = [*(options.get("dependencies") or ()), *asked]
+            options["responses"] = {**(options.get("responses") or {}), **PREVIEW_ANSWERS}
+            options["status_code"] = 202
+        super().add_api_route(path, endpoint, **options)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Look through the routes only when the path is below where this router is mounted.

@@ -3,17 +3,8 @@
 from sqlmodel import Field
 
 from lms_core.csv_table import CellError, Column, Row, write_table
-from lms_core.db import Read, Record, Table, among, among_texts, new_id
-from lms_core.deletion import (
-    RESTORE_ANSWERS,
-    Deleted,
-    DeletionRead,
-    Restored,
-    RestoreRequest,
-    delete,
-    keep_deleted,
-    restore,
-)
+from lms_core.db import Read, Record, Table, among, among_texts, like_pattern, new_id
+from lms_core.deletion import Deleted, DeletionRead, Restored, delete, keep_deleted
 from lms_core.errors import (
     Forbidden,
     Invalid,
@@ -33,6 +24,7 @@ from lms_core.kinds import alive, kind_name, live
 from lms_core.mail import send_mail
 from lms_core.pagination import Guarded, JsonBytes, Listing, Page, PageParams, Paging, Point
 from lms_core.permissions import ACTOR_ID, SUPER_ADMIN, Access, Filter, Rules
+from lms_core.restoring import RestoreRequest, restore
 from lms_core.routing import IfMatch, Router, Uow, public, reads, requires, signed_in
 from lms_core.types import (
     Authenticator,
@@ -45,11 +37,14 @@ from lms_core.types import (
     HeldRole,
     Identity,
     Lifespan,
+    Part,
     Permission,
     PluginInfo,
     Reaction,
     ReadRule,
     ReadThrough,
+    Removal,
+    Retention,
     RoleSource,
     Schedule,
     Service,
@@ -60,7 +55,6 @@ from lms_core.uow import Context, UnitOfWork
 
 __all__ = [
     "ACTOR_ID",
-    "RESTORE_ANSWERS",
     "SUPER_ADMIN",
     "Access",
     "Authenticator",
@@ -100,6 +94,7 @@ __all__ = [
     "Page",
     "PageParams",
     "Paging",
+    "Part",
     "Permission",
     "Planned",
     "PluginInfo",
@@ -110,8 +105,10 @@ __all__ = [
     "ReadRule",
     "ReadThrough",
     "Record",
+    "Removal",
     "RestoreRequest",
     "Restored",
+    "Retention",
     "RoleSource",
     "Router",
     "Row",
@@ -137,6 +134,7 @@ __all__ = [
     "hookimpl",
     "keep_deleted",
     "kind_name",
+    "like_pattern",
     "live",
     "new_id",
     "new_import",

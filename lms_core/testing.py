@@ -29,6 +29,7 @@ from lms_core.engines import Engines
 from lms_core.http import create_app
 from lms_core.logs import configure_logs
 from lms_core.migrate import upgrade
+from lms_core.outbox import FIRST_IN_ORDER
 from lms_core.platform import Platform, load_platform
 from lms_core.setup import run_setups
 from lms_core.uow import Context
@@ -294,7 +295,8 @@ class Lms:
         """Do every due delivery here and now, as workers would; how many were done."""
         done = 0
         due = text(
-            "SELECT id FROM core_delivery WHERE done_at IS NULL AND dead_at IS NULL AND next_attempt_at <= now()"
+            "SELECT id FROM core_delivery WHERE done_at IS NULL AND dead_at IS NULL AND next_attempt_at <= now() "
+            f"AND {FIRST_IN_ORDER} ORDER BY position"
         )
         while True:
             async with self.context.unit_of_work() as uow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -124,13 +124,15 @@ class Handler:
 
     A transactional handler is `async def handle(uow, event)`: its effects in the database and the mark that
     it is done are one transaction. With `transactional=False` it is `async def handle(context, event)`, opens
-    units of work of its own, may take long, and must be idempotent.
+    units of work of its own, may take long, and must be idempotent. `order_by` names a field of the event: what is about
+    the same thing is then done one after the other, in the order in which it happened.
     """
 
     name: str
     event: type[Event]
     function: Callable[[Any, Any], Awaitable[None]]
     transactional: bool = True
+    order_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -167,20 +169,60 @@ class Conflict:
     id: UUID
     code: str
     detail: str
+    choices: tuple[str, ...] = ()
+    """What whoever restores may choose (`on_conflict`) to solve it."""
 
 
 @dataclass(frozen=True)
 class Reaction:
-    """What else must hold when rows of a kind go or come back, in the same transaction.
+    """What else must hold when rows of a kind go, come back, or are removed for good, in the same transaction.
 
-    `deleted(uow, ids)` runs after rows were taken, `conflicts(uow, ids, on_conflict)` before the root comes back,
-    `restored(uow, ids, on_conflict)` after.
+    `deleted(uow, ids)` runs after rows were taken, `conflicts(uow, ids, choices)` before the root comes back,
+    `restored(uow, ids, choices)` after. `choices` names the ways to solve a conflict that these two know. `purged(uow,
+    ids, needed)` runs before rows are removed for good: it has to empty those of them that others still need (a user who
+    gave grades) of all that is somebody's, since they stay, though they never come back.
     """
 
     model: type[Table]
     deleted: Callable[[UnitOfWork, Sequence[UUID]], Awaitable[None]] | None = None
-    conflicts: Callable[[UnitOfWork, Sequence[UUID], str | None], Awaitable[list[Conflict]]] | None = None
-    restored: Callable[[UnitOfWork, Sequence[UUID], str | None], Awaitable[None]] | None = None
+    conflicts: Callable[[UnitOfWork, Sequence[UUID], Collection[str]], Awaitable[list[Conflict]]] | None = None
+    restored: Callable[[UnitOfWork, Sequence[UUID], Collection[str]], Awaitable[None]] | None = None
+    choices: tuple[str, ...] = ()
+    purged: Callable[[UnitOfWork, Sequence[UUID], Collection[UUID]], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a table that are part of a row of another one: when that is removed for good they are, too.
+
+    What points at a row without being part of it forgets it then or, where it cannot, keeps it, emptied.
+    """
+
+    model: type[Any]
+    column: str
+    of: str | type[Any]
+    """A kind by name, or a model of one's own."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Rows of a kind can be deleted several at once, as one deletion: `POST /deletions`.
+
+    The actor needs the permission on each. `function(uow, id)` is what their own route calls, where more has to be asked
+    than that; it ends in `delete`.
+    """
+
+    model: type[Table]
+    permission: str | None = None
+    function: Callable[[UnitOfWork, UUID], Awaitable[Any]] | None = None
+
+
+class Retention(ABC):
+    """The contract of whoever knows how long deleted things can be restored (the institutions plugin)."""
+
+    @abstractmethod
+    async def days(self, uow: UnitOfWork, kinds: Collection[str], places: Mapping[str, Collection[UUID]]) -> int | None:
+        """The longest that holds for rows of any of these kinds at any of these places (ids by kind); None: nobody says."""
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,11 @@ class UnitOfWork:
         self.events: list[Event] = []
         self.announcements: list[str] = []
         self.opened: AsyncSession | None = None
+        # What was asked of a delete or a restore: only to say what would happen, and why it is done.
+        self.dry_run = False
+        self.reason: str | None = None
+        # While several rows are deleted together: those that `delete` was called for.
+        self.gathered: list[tuple[UUID, str]] | None = None
 
     @property
     def actor_id(self) -> UUID:
@@ -149,6 +154,11 @@ class UnitOfWork:
     def database(self) -> Database:
         """For reads outside the transaction."""
         return self.context.database
+
+    @property
+    def kinds(self) -> list[str]:
+        """The names of all kinds."""
+        return sorted(self.context.platform.kinds.by_name)
 
     def use(self, contract: type[T]) -> T:
         """Another plugin's service."""

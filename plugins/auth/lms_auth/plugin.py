@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from lms_users.contracts import Passwords, UserDisabled, UserInvited
+from lms_users.contracts import USER, Passwords, UserDisabled, UserInvited
 from typer import Typer
 
 from lms_auth import credentials, invitations, password_resets, sessions
@@ -24,6 +24,7 @@ from lms_core.sdk import (
     Deleted,
     Handler,
     Lifespan,
+    Part,
     PluginInfo,
     Record,
     Router,
@@ -39,6 +40,12 @@ plugin = PluginInfo(
     requires=("institutions", "users"),
     settings=AuthSettings,
 )
+
+
+@hookimpl
+def lms_cascades() -> list[Part]:
+    """How somebody signs in is part of them."""
+    return [Part(model, "user_id", USER) for model in (AuthSession, Credential, PasswordReset, Invitation)]
 
 
 @hookimpl

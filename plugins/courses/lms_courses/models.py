@@ -15,6 +15,7 @@ class Term(Table, table=True):
     __table_args__ = (CheckConstraint("starts_on <= ends_on", name="ck_courses_term_days"),)
     label_column = "name"
     natural_key = ("institution_id", "name")
+    renamed_column = "name"
     restore_permission = "courses.set_terms"
 
     institution_id: UUID = Field(foreign_key="institutions_institution.id")
@@ -31,6 +32,7 @@ class Course(Table, table=True):
     __table_args__ = (CheckConstraint("capacity >= 0", name="ck_courses_course_capacity"),)
     label_column = "title"
     natural_key = ("institution_id", "term_id", "code")
+    renamed_column = "code"
     restore_permission = "courses.delete"
     secret_columns = ("enrollment_key",)
 
@@ -55,6 +57,7 @@ class Section(Table, table=True):
     __table_args__ = (CheckConstraint("capacity >= 0", name="ck_courses_section_capacity"),)
     label_column = "name"
     natural_key = ("course_id", "name")
+    renamed_column = "name"
     restore_permission = "courses.edit_content"
 
     course_id: UUID = Field(foreign_key="courses_course.id")

@@ -3,7 +3,19 @@
 from lms_institutions.contracts import INSTITUTION
 from sqlmodel import col
 
-from lms_core.sdk import Cascade, Permission, PluginInfo, Reaction, ReadRule, Router, Service, Setup, Table, hookimpl
+from lms_core.sdk import (
+    Cascade,
+    Permission,
+    PluginInfo,
+    Reaction,
+    ReadRule,
+    Removal,
+    Router,
+    Service,
+    Setup,
+    Table,
+    hookimpl,
+)
 from lms_courses import terms
 from lms_courses.contracts import COURSE, TERM, CourseCatalog, in_published_course
 from lms_courses.demo import make_demo
@@ -58,7 +70,7 @@ def lms_services() -> list[Service]:
 
 
 @hookimpl
-def lms_cascades() -> list[Cascade | Reaction]:
+def lms_cascades() -> list[Cascade | Reaction | Removal]:
     """Terms and courses hang under institutions, terms under terms, sections under courses."""
     return [
         Cascade(child=Term, column="institution_id", parent=INSTITUTION),
@@ -66,6 +78,7 @@ def lms_cascades() -> list[Cascade | Reaction]:
         Cascade(child=Course, column="institution_id", parent=INSTITUTION),
         Cascade(child=Section, column="course_id", parent=COURSE),
         Reaction(Term, conflicts=terms.conflicts_of_restored),
+        Removal(Course, "courses.delete"),
     ]
 
 

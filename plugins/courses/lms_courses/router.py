@@ -6,7 +6,6 @@ from uuid import UUID
 from fastapi import Query, Response
 
 from lms_core.sdk import (
-    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     Page,
@@ -14,6 +13,7 @@ from lms_core.sdk import (
     RestoreRequest,
     Router,
     Uow,
+    like_pattern,
     reads,
     requires,
     restore,
@@ -76,7 +76,7 @@ async def list_courses(
         institution_id=institution_id,
         term_id=term_id,
         state=state,
-        q=None if q is None else service.like_pattern(q),
+        q=None if q is None else like_pattern(q),
         mine=service.own_courses(uow) if mine else None,
     )
 
@@ -126,14 +126,11 @@ async def delete_term(uow: Uow, term_id: UUID, if_match: IfMatch = None) -> Resp
     "/terms/{term_id}/restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("courses.set_terms", on="term", path="term_id")],
 )
-async def restore_term(
-    uow: Uow, term_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_term(uow: Uow, term_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring back a term, and those that went with it."""
-    return await restore(uow, Term, term_id, request, dry_run)
+    return await restore(uow, Term, term_id, request)
 
 
 @router.get("/{course_id}", response_model=CourseRead | CourseWithPeople, dependencies=[reads("courses.read")])
@@ -165,14 +162,11 @@ async def delete(uow: Uow, course_id: UUID, if_match: IfMatch = None) -> Respons
     name="restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("courses.delete", on="course", path="course_id")],
 )
-async def restore_course(
-    uow: Uow, course_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_course(uow: Uow, course_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring back exactly what one delete took."""
-    return await restore(uow, Course, course_id, request, dry_run)
+    return await restore(uow, Course, course_id, request)
 
 
 @router.post("/{course_id}/sections", status_code=201, response_model=SectionRead, dependencies=[MAY_EDIT_CONTENT])
@@ -218,12 +212,11 @@ async def delete_section(uow: Uow, course_id: UUID, section_id: UUID, if_match: 
     "/{course_id}/sections/{section_id}/restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[MAY_EDIT_CONTENT],
 )
 async def restore_section(
-    uow: Uow, course_id: UUID, section_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
+    uow: Uow, course_id: UUID, section_id: UUID, request: RestoreRequest | None = None
 ) -> Response:
     """Bring back a section."""
     await sections.refuse_unless_of_course(uow, course_id, section_id, living=False)
-    return await restore(uow, Section, section_id, request, dry_run)
+    return await restore(uow, Section, section_id, request)

@@ -41,11 +41,6 @@ COURSE_POINT = Point(Course, CourseRead, columns=COLUMNS)
 NULLABLE = ("capacity", "starts_on", "ends_on", "term_id", "enrollment_key")
 
 
-def like_pattern(text: str) -> str:
-    """Text to look for, with what LIKE gives a meaning to taken literally."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
 def own_courses(uow: UnitOfWork) -> list[UUID]:
     """The courses at which the caller holds a role."""
     return [held.object_id for held in uow.access.roles if held.kind == COURSE and held.object_id is not None]

@@ -1,6 +1,6 @@
 """The rules for terms: the calendar of an institution, and of all below it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -98,7 +98,7 @@ async def refuse_misplaced(uow: UnitOfWork, term: Term) -> None:
         )
 
 
-async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> list[Conflict]:
+async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> list[Conflict]:
     """A term that comes back must not stand out of the one that it is in, which may have become shorter meanwhile."""
     parent = aliased(Term)
     outside = (

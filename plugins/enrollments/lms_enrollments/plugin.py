@@ -13,11 +13,13 @@ from lms_core.sdk import (
     Cascade,
     Handler,
     Importer,
+    Part,
     Permission,
     PluginInfo,
     Reaction,
     ReadRule,
     Record,
+    Removal,
     Restored,
     RoleSource,
     Router,
@@ -26,8 +28,8 @@ from lms_core.sdk import (
     Setup,
     hookimpl,
 )
-from lms_enrollments import dates, days, seats
-from lms_enrollments.contracts import Roster
+from lms_enrollments import dates, days, seats, service
+from lms_enrollments.contracts import ENROLLMENT, Roster
 from lms_enrollments.demo import make_demo
 from lms_enrollments.importing import EnrollmentImporter
 from lms_enrollments.models import Enrollment, Period, WrongKeys
@@ -128,7 +130,7 @@ def lms_schedules() -> list[Schedule]:
 
 
 @hookimpl
-def lms_cascades() -> list[Cascade | Reaction]:
+def lms_cascades() -> list[Cascade | Part | Reaction | Removal]:
     """Enrollments go with their course and their user; a deleted section only stops being shown."""
     return [
         Cascade(child=Enrollment, column="course_id", parent=COURSE),
@@ -138,7 +140,12 @@ def lms_cascades() -> list[Cascade | Reaction]:
             deleted=seats.after_delete,
             conflicts=seats.conflicts_of_restored,
             restored=seats.after_restore,
+            choices=(seats.WAITLIST,),
         ),
+        Removal(Enrollment, function=service.remove),
+        Part(Period, "enrollment_id", ENROLLMENT),
+        Part(WrongKeys, "course_id", COURSE),
+        Part(WrongKeys, "user_id", USER),
     ]
 
 

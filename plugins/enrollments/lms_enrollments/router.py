@@ -6,7 +6,6 @@ from uuid import UUID
 from fastapi import Query, Response
 
 from lms_core.sdk import (
-    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     ImportPlanRead,
@@ -162,11 +161,8 @@ async def delete(uow: Uow, enrollment_id: UUID, if_match: IfMatch = None) -> Res
     name="restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("enrollments.delete", on="enrollment", path="enrollment_id")],
 )
-async def restore_enrollment(
-    uow: Uow, enrollment_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_enrollment(uow: Uow, enrollment_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring an enrollment back; into a full course only with `on_conflict: waitlist`."""
-    return await restore(uow, Enrollment, enrollment_id, request, dry_run)
+    return await restore(uow, Enrollment, enrollment_id, request)

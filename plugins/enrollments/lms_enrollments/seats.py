@@ -3,7 +3,7 @@
 Only students take seats. Seats taken are the active rows; nobody waits while one is free; first come, first served.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,8 @@ from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import Part, Placed
 
 STUDENT = "student"
+WAITLIST = "waitlist"
+"""The choice of those who restore into a full course or section."""
 STANDING_STATES = ("requested", "active", "waitlisted")
 RECORDED = ("course_id", "user_id", "role", "state", "section_id", "starts_on", "ends_on")
 """What the audit trail keeps of an enrollment that came to be by a statement of this module."""
@@ -209,7 +211,7 @@ async def after_delete(uow: UnitOfWork, ids: Sequence[UUID]) -> None:
         await promote(uow, course)
 
 
-async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> list[Conflict]:
+async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> list[Conflict]:
     """Active students need a seat in a course that lived on without them, and a place in their section; or they wait.
 
     By choice (`waitlist`): who finds no place in the section comes back without one. Teachers come back only through
@@ -238,28 +240,30 @@ async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflic
     found = forbidden
     for course_id, students in by_course.items():
         course = await catalog.find(uow, course_id)
-        if course is None or course.capacity is None or (on_conflict == "waitlist" and course.waitlist):
+        if course is None or course.capacity is None or (WAITLIST in choices and course.waitlist):
             continue
         free = await free_seats(uow, course, STUDENT, len(students))
+        solved_by = (WAITLIST,) if course.waitlist else ()
         hint = "; send on_conflict: waitlist to let them wait" if course.waitlist else ""
         found += [
-            Conflict(ENROLLMENT, id, "course_full", f"The course {course.title!r} is full{hint}.")
+            Conflict(ENROLLMENT, id, "course_full", f"The course {course.title!r} is full{hint}.", solved_by)
             for id in students[free:]
         ]
-    if on_conflict != "waitlist":
+    if WAITLIST not in choices:
         found += [
             Conflict(
                 ENROLLMENT,
                 id,
                 "section_full",
                 "Their section is full; send on_conflict: waitlist to leave them without.",
+                (WAITLIST,),
             )
             for id in await places.without_one(uow, ids)
         ]
     return found
 
 
-async def after_restore(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> None:
+async def after_restore(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> None:
     """Who finds no seat waits; free seats are given away."""
     for course in await courses_of(uow, ids):
         await places.balance(uow, course.id, ids)

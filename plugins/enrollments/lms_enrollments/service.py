@@ -174,7 +174,7 @@ async def history_of(uow: UnitOfWork, id: UUID, paging: Paging) -> Response:
     return await history.PERIODS.page(uow, paging, enrollment_id=id)
 
 
-async def remove(uow: UnitOfWork, id: UUID, if_match: str | None) -> Response:
+async def remove(uow: UnitOfWork, id: UUID, if_match: str | None = None) -> Response:
     """Delete an enrollment; its seat goes to the next who waits."""
     enrollment = await known(uow, id)
     await refuse_unless_allowed(uow, enrollment, only_drop=False)

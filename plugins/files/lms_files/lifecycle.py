@@ -1,12 +1,15 @@
 """The states of a file and the ways from one to the next; each is taken under the row's lock, by one of many who try."""
 
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col
 
-from lms_core.sdk import NotFound, UnitOfWork
+from lms_core.sdk import NotFound, UnitOfWork, among
 from lms_files import processors, quotas, versions
 from lms_files.contracts import FileDiscarded, FileReady, FileUploaded
 from lms_files.models import File, FileContent
@@ -14,6 +17,7 @@ from lms_files.storage import StoredObject
 
 State = Literal["requested", "uploaded", "verifying", "ready", "rejected", "expired", "cancelled"]
 AT_WORK = ("uploaded", "verifying")
+REMOVED = "removed"
 UNFINISHED = ("requested", *AT_WORK)
 
 
@@ -97,6 +101,21 @@ async def reject(uow: UnitOfWork, id: UUID, reason: str) -> None:
     file = await held(uow, id, ("verifying",))
     if file is not None:
         await discard(uow, file, "rejected", reason)
+
+
+async def purge(uow: UnitOfWork, ids: Sequence[UUID], needed: Collection[UUID]) -> None:
+    """Files are removed for good: their room is free, and contents that no other file has are swept. A file that
+    something still points at stays as one that was cancelled, without a name."""
+    files = (await uow.session.execute(select(File).where(among(col(File.id), ids)))).scalars()
+    for file in files:
+        if file.state == "ready":
+            await quotas.free(uow, file)
+        elif file.state in UNFINISHED:
+            await quotas.settle(uow, file, is_used=False)
+        if file.id in needed:
+            file.state, file.reason, file.filename, file.sha256 = "cancelled", None, REMOVED, None
+            file.clean_key, file.content_id, file.derivatives = None, None, processors.nothing(uow.context)
+    await uow.flush()
 
 
 async def discard(uow: UnitOfWork, file: File, state: State, reason: str | None = None) -> None:

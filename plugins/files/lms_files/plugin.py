@@ -15,9 +15,12 @@ from lms_core.sdk import (
     Handler,
     HealthCheck,
     Lifespan,
+    Part,
     Permission,
     PluginInfo,
+    Reaction,
     ReadRule,
+    Removal,
     Router,
     Schedule,
     Service,
@@ -25,9 +28,9 @@ from lms_core.sdk import (
     UploadedFiles,
     hookimpl,
 )
-from lms_files import derivatives, processors, sweeps, verification
+from lms_files import derivatives, lifecycle, processors, service, sweeps, verification
 from lms_files.commands import commands
-from lms_files.contracts import FileDiscarded, FileLibrary, FileReady, FileUploaded
+from lms_files.contracts import FILE, FileDiscarded, FileLibrary, FileReady, FileUploaded
 from lms_files.models import File, FileContent, FilePage, Quota
 from lms_files.router import router
 from lms_files.service import Library, Uploads
@@ -89,9 +92,15 @@ def lms_services() -> list[Service]:
 
 
 @hookimpl
-def lms_cascades() -> list[Cascade]:
-    """Files go with their course."""
-    return [Cascade(child=File, column="course_id", parent=COURSE)]
+def lms_cascades() -> list[Cascade | Part | Reaction | Removal]:
+    """Files go with their course, and their earlier versions and text with them."""
+    return [
+        Cascade(child=File, column="course_id", parent=COURSE),
+        Part(File, "replaces_id", FILE),
+        Part(FilePage, "file_id", FILE),
+        Reaction(File, purged=lifecycle.purge),
+        Removal(File, function=service.remove),
+    ]
 
 
 @hookimpl

@@ -25,7 +25,7 @@ RESERVE = text(
 # Not below nothing: a count that is wrong is `lms files verify` to repair, and nobody's upload to fail for.
 CHANGE = text(
     """
-    UPDATE files_quota SET reserved_bytes = greatest(reserved_bytes - :size, 0), used_bytes = used_bytes + :used,
+    UPDATE files_quota SET reserved_bytes = greatest(reserved_bytes - :size, 0), used_bytes = greatest(used_bytes + :used, 0),
         version = version + 1, updated_at = now()
     WHERE id = :id
     """
@@ -50,6 +50,11 @@ async def taken_types(uow: UnitOfWork, id: UUID) -> frozenset[str]:
     statement = select(Quota.allowed_types).where(Quota.id == id)
     own = (await uow.session.execute(statement)).scalar_one_or_none()
     return processors.default_types(uow.context) if own is None else frozenset(own)
+
+
+async def free(uow: UnitOfWork, file: File) -> None:
+    """A file that was ready is gone for good."""
+    await uow.session.execute(CHANGE, {"id": file.quota_id, "size": 0, "used": -file.size})
 
 
 async def settle(uow: UnitOfWork, file: File, is_used: bool) -> None:

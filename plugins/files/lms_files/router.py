@@ -6,7 +6,6 @@ from uuid import UUID
 from fastapi import Depends, Query, Request, Response
 
 from lms_core.sdk import (
-    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     Page,
@@ -201,11 +200,8 @@ async def delete(uow: Uow, file_id: UUID, if_match: IfMatch = None) -> Response:
     name="restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("files.read", on="file", path="file_id")],
 )
-async def restore_file(
-    uow: Uow, file_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_file(uow: Uow, file_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring a file back."""
-    return await restore(uow, File, file_id, request, dry_run)
+    return await restore(uow, File, file_id, request)

@@ -110,7 +110,7 @@ def refuse_kept(file: File) -> None:
         raise StateConflict("file_handed_in", "This file was handed in and stays as it is; upload another one.")
 
 
-async def remove(uow: UnitOfWork, id: UUID, if_match: str | None) -> Response:
+async def remove(uow: UnitOfWork, id: UUID, if_match: str | None = None) -> Response:
     """Delete it; what shows it stays, and answers 404 for it."""
     await refuse_unless_own_or(uow, "files.delete", id)
     file = await uow.lock(File, id, if_match)

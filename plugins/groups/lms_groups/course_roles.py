@@ -1,6 +1,6 @@
 """The roles that groups hold in courses: whoever changes them, or who is in such a group, must be able to enroll so."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from fastapi import Response
@@ -97,7 +97,7 @@ async def refuse_unless_of_group(uow: UnitOfWork, group_id: UUID, id: UUID) -> N
         raise NotFound("groups.course_role", id)
 
 
-async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> list[Conflict]:
+async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> list[Conflict]:
     """A restore brings back no role that the actor could not give; with its course it comes as it was."""
     lives = exists().where(COURSES.c.id == col(CourseRole.course_id), ~COURSES.c.is_deleted).correlate_except(COURSES)
     returning = select(CourseRole.course_id, CourseRole.role, CourseRole.id).where(
@@ -113,7 +113,7 @@ async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflic
 
 
 async def conflicts_of_restored_members(
-    uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None
+    uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]
 ) -> list[Conflict]:
     """Nor does it put anybody back into a group that holds such a role, and would give it to them."""
     enrolled = exists().where(

@@ -1,7 +1,7 @@
 """Who is in a group."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from fastapi import Response
@@ -100,7 +100,7 @@ async def refuse_unless_of_group(uow: UnitOfWork, group_id: UUID, id: UUID) -> N
         raise NotFound("groups.membership", id)
 
 
-async def announce_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> None:
+async def announce_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> None:
     """There is nothing to choose."""
     users = select(Membership.user_id).where(among(col(Membership.id), ids)).distinct()
     uow.announce_users(list((await uow.session.execute(users)).scalars()))

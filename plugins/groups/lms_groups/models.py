@@ -16,6 +16,7 @@ class Group(Table, table=True):
     )
     label_column = "name"
     natural_key = ("course_id", "institution_id", "name")
+    renamed_column = "name"
     restore_permission = "groups.delete"
 
     course_id: UUID | None = Field(default=None, foreign_key="courses_course.id")

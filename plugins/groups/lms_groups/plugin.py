@@ -15,13 +15,14 @@ from lms_core.sdk import (
     PluginInfo,
     Reaction,
     ReadRule,
+    Removal,
     RoleSource,
     Router,
     Service,
     Table,
     hookimpl,
 )
-from lms_groups import course_roles, members
+from lms_groups import course_roles, members, service
 from lms_groups.contracts import GROUP, GroupDirectory, counts
 from lms_groups.models import CourseRole, Group, Membership
 from lms_groups.router import router
@@ -106,7 +107,7 @@ def lms_services() -> list[Service]:
 
 
 @hookimpl
-def lms_cascades() -> list[Cascade | Reaction]:
+def lms_cascades() -> list[Cascade | Reaction | Removal]:
     """Groups go with their course or institution, what is in them with the group, the person or the course."""
     return [
         Cascade(child=Group, column="institution_id", parent=INSTITUTION),
@@ -117,4 +118,5 @@ def lms_cascades() -> list[Cascade | Reaction]:
         Cascade(child=CourseRole, column="course_id", parent=COURSE),
         Reaction(Membership, conflicts=course_roles.conflicts_of_restored_members, restored=members.announce_restored),
         Reaction(CourseRole, conflicts=course_roles.conflicts_of_restored),
+        Removal(Group, "groups.delete", service.remove),
     ]

@@ -6,7 +6,6 @@ from uuid import UUID
 from fastapi import Query, Response
 
 from lms_core.sdk import (
-    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     Page,
@@ -85,14 +84,11 @@ async def delete(uow: Uow, group_id: UUID, if_match: IfMatch = None) -> Response
     name="restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("groups.delete", on="group", path="group_id")],
 )
-async def restore_group(
-    uow: Uow, group_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_group(uow: Uow, group_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring back exactly what one delete took."""
-    return await restore(uow, Group, group_id, request, dry_run)
+    return await restore(uow, Group, group_id, request)
 
 
 @router.get("/{group_id}/members", response_model=Page[MembershipRead], dependencies=[READS_MEMBERS])
@@ -126,16 +122,15 @@ async def remove_member(uow: Uow, group_id: UUID, membership_id: UUID, if_match:
     "/{group_id}/members/{membership_id}/restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("groups.edit", on="membership", path="membership_id")],
 )
 async def restore_member(
-    uow: Uow, group_id: UUID, membership_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
+    uow: Uow, group_id: UUID, membership_id: UUID, request: RestoreRequest | None = None
 ) -> Response:
     """Put somebody back."""
     await service.refuse_unless_known(uow, group_id)
     await members.refuse_unless_of_group(uow, group_id, membership_id)
-    return await restore(uow, Membership, membership_id, request, dry_run)
+    return await restore(uow, Membership, membership_id, request)
 
 
 @router.get("/{group_id}/roles", response_model=Page[CourseRoleRead], dependencies=[READS_MEMBERS])
@@ -163,13 +158,12 @@ async def take_role(uow: Uow, group_id: UUID, course_role_id: UUID, if_match: If
     "/{group_id}/roles/{course_role_id}/restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("groups.grant", on="course_role", path="course_role_id")],
 )
 async def restore_role(
-    uow: Uow, group_id: UUID, course_role_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
+    uow: Uow, group_id: UUID, course_role_id: UUID, request: RestoreRequest | None = None
 ) -> Response:
     """Give a role back that was taken."""
     await service.refuse_unless_known(uow, group_id)
     await course_roles.refuse_unless_of_group(uow, group_id, course_role_id)
-    return await restore(uow, CourseRole, course_role_id, request, dry_run)
+    return await restore(uow, CourseRole, course_role_id, request)

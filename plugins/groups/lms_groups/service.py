@@ -55,7 +55,7 @@ async def update(uow: UnitOfWork, id: UUID, data: GroupUpdate, if_match: str | N
     return await GROUP_POINT.after_write(uow, id)
 
 
-async def remove(uow: UnitOfWork, id: UUID, if_match: str | None) -> Response:
+async def remove(uow: UnitOfWork, id: UUID, if_match: str | None = None) -> Response:
     """Delete a group, with who is in it and the roles that it holds; 403 when one could not take those."""
     await course_roles.refuse_unless_may_give_all(uow, id)
     return await delete(uow, Group, id, if_match)

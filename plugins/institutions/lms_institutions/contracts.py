@@ -75,6 +75,7 @@ class EffectiveSettings:
     password_min_length: int | None
     """None: nothing beyond what the auth plugin asks for."""
     retention_days: int
+    retention_days_of: dict[str, int]
 
 
 class InstitutionSettings(ABC):

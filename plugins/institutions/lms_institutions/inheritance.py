@@ -1,20 +1,25 @@
 """Settings that an institution takes from the nearest one above that sets them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Integer, String, case, func, literal, null, select
-from sqlalchemy.dialects.postgresql import aggregate_order_by, array
+from sqlalchemy import ARRAY, Integer, String, case, cast, func, literal, null, select
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by, array
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from lms_core.sdk import NotFound, UnitOfWork, among
+from lms_core.sdk import NotFound, Retention, UnitOfWork, among
 from lms_institutions.contracts import DEFAULT_TIMEZONE, INSTITUTION, EffectiveSettings, InstitutionSettings
 from lms_institutions.models import Institution
 
-SETTINGS = ("timezone", "locale", "password_min_length", "retention_days")
-DEFAULTS: dict[str, Any] = {"timezone": DEFAULT_TIMEZONE, "locale": "en", "retention_days": 30}
+SETTINGS = ("timezone", "locale", "password_min_length", "retention_days", "retention_days_of")
+DEFAULTS: dict[str, Any] = {
+    "timezone": DEFAULT_TIMEZONE,
+    "locale": "en",
+    "retention_days": 30,
+    "retention_days_of": cast({}, JSONB()),
+}
 """What holds where no institution up to the top says anything; passwords then follow the auth plugin alone."""
 
 
@@ -51,6 +56,20 @@ def names_of_inherited() -> Any:
 EFFECTIVE = inherited_settings()
 COLUMNS: dict[str, Any] = {**{name: EFFECTIVE.c[name] for name in SETTINGS}, "inherited": names_of_inherited()}
 """For lists and points."""
+
+
+class InstitutionRetention(Retention):
+    """Tells the core how long deleted things can be restored."""
+
+    async def days(self, uow: UnitOfWork, kinds: Collection[str], places: Mapping[str, Collection[UUID]]) -> int | None:
+        """In one statement; None for what is at no institution."""
+        ids = places.get(INSTITUTION)
+        if not ids:
+            return None
+        statement = select(EFFECTIVE.c.retention_days, EFFECTIVE.c.retention_days_of)
+        statement = statement.select_from(Institution, EFFECTIVE).where(among(Institution.id, ids))
+        rows = (await uow.session.execute(statement)).all()
+        return max((own.get(kind, usual) for usual, own in rows for kind in kinds), default=None)
 
 
 class Settings(InstitutionSettings):

@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from sqlalchemy.dialects.postgresql import JSONB
+
 from lms_core.sdk import Field, Table
 
 
@@ -14,6 +16,7 @@ class Institution(Table, table=True):
     __tablename__ = "institutions_institution"
     label_column = "name"
     natural_key = ("parent_id", "slug")
+    renamed_column = "slug"
     restore_permission = "institutions.edit"
 
     parent_id: UUID | None = Field(default=None, foreign_key="institutions_institution.id")
@@ -23,3 +26,4 @@ class Institution(Table, table=True):
     locale: str | None = Field(default=None, max_length=35)
     password_min_length: int | None = None
     retention_days: int | None = None
+    retention_days_of: dict[str, int] | None = Field(default=None, sa_type=JSONB(none_as_null=True), nullable=True)

@@ -1,9 +1,10 @@
 """The institutions plugin, as the core sees it."""
 
-from lms_core.sdk import Cascade, Permission, PluginInfo, Router, Service, Setup, Table, hookimpl
+from lms_core.sdk import Cascade, Permission, PluginInfo, Removal, Retention, Router, Service, Setup, Table, hookimpl
+from lms_institutions import service
 from lms_institutions.contracts import INSTITUTION, InstitutionSettings, InstitutionTree
 from lms_institutions.demo import make_demo
-from lms_institutions.inheritance import Settings
+from lms_institutions.inheritance import InstitutionRetention, Settings
 from lms_institutions.models import Institution
 from lms_institutions.router import router
 from lms_institutions.service import Tree
@@ -39,13 +40,20 @@ def lms_permissions() -> list[Permission]:
 @hookimpl
 def lms_services() -> list[Service]:
     """The tree, and what holds in it."""
-    return [Service(InstitutionTree, Tree()), Service(InstitutionSettings, Settings())]
+    return [
+        Service(InstitutionTree, Tree()),
+        Service(InstitutionSettings, Settings()),
+        Service(Retention, InstitutionRetention()),
+    ]
 
 
 @hookimpl
-def lms_cascades() -> list[Cascade]:
+def lms_cascades() -> list[Cascade | Removal]:
     """A tree."""
-    return [Cascade(child=Institution, column="parent_id", parent=INSTITUTION)]
+    return [
+        Cascade(child=Institution, column="parent_id", parent=INSTITUTION),
+        Removal(Institution, "institutions.edit", service.remove),
+    ]
 
 
 @hookimpl

@@ -6,7 +6,6 @@ from uuid import UUID
 from fastapi import Query, Response
 
 from lms_core.sdk import (
-    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     Page,
@@ -70,11 +69,8 @@ async def delete(uow: Uow, institution_id: UUID, if_match: IfMatch = None) -> Re
     name="restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("institutions.edit", on="institution", path="institution_id")],
 )
-async def restore_institution(
-    uow: Uow, institution_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_institution(uow: Uow, institution_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring back exactly what one delete took."""
-    return await restore(uow, Institution, institution_id, request, dry_run)
+    return await restore(uow, Institution, institution_id, request)

@@ -44,7 +44,8 @@ Timezone = Annotated[str, AfterValidator(known_timezone)]
 Locale = Annotated[str, StringConstraints(max_length=35), AfterValidator(well_formed_locale)]
 PasswordLength = Annotated[StrictInt, Field(ge=8, le=64)]
 RetentionDays = Annotated[StrictInt, Field(ge=1, le=3650)]
-Setting = Literal["timezone", "locale", "password_min_length", "retention_days"]
+DaysOfKinds = Annotated[dict[Annotated[str, StringConstraints(max_length=100)], RetentionDays], Field(max_length=100)]
+Setting = Literal["timezone", "locale", "password_min_length", "retention_days", "retention_days_of"]
 
 
 class Settings(Input):
@@ -57,6 +58,10 @@ class Settings(Input):
     )
     retention_days: RetentionDays | None = Field(
         default=None, description="How long what is deleted can be restored; 30 where nobody says it"
+    )
+    retention_days_of: DaysOfKinds | None = Field(
+        default=None,
+        description="The same for single kinds, such as `courses.course`; what goes with a larger thing counts",
     )
 
 
@@ -91,6 +96,7 @@ class InstitutionRead(BaseModel):
     locale: str
     password_min_length: int | None = Field(description="Null: no more than the system asks for")
     retention_days: int
+    retention_days_of: dict[str, int]
     inherited: list[Setting]
     created_at: datetime
     updated_at: datetime

@@ -7,7 +7,7 @@ from sqlalchemy import Select, bindparam, func
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from lms_core.sdk import Forbidden, Listing, Point, StateConflict, UnitOfWork, alive, delete
+from lms_core.sdk import Forbidden, Invalid, Listing, Point, StateConflict, UnitOfWork, alive, delete
 from lms_institutions.contracts import INSTITUTION, InstitutionCreated, InstitutionMoved, InstitutionTree
 from lms_institutions.inheritance import COLUMNS
 from lms_institutions.models import Institution
@@ -28,6 +28,7 @@ async def create(uow: UnitOfWork, data: InstitutionCreate) -> Response:
         refuse_top(uow)
     else:
         await uow.hold(INSTITUTION, data.parent_id)
+    refuse_unknown_kinds(uow, data.retention_days_of)
     institution = Institution(**data.model_dump())
     await uow.add(institution)
     uow.emit(InstitutionCreated(institution_id=institution.id, parent_id=institution.parent_id))
@@ -42,6 +43,7 @@ async def update(uow: UnitOfWork, id: UUID, data: InstitutionUpdate, if_match: s
     for name in ("name", "slug"):
         if name in changes and changes[name] is None:
             del changes[name]
+    refuse_unknown_kinds(uow, data.retention_days_of)
     if "parent_id" in changes:
         await prepare_move(uow, id, changes["parent_id"])
     else:
@@ -61,6 +63,17 @@ async def update(uow: UnitOfWork, id: UUID, data: InstitutionUpdate, if_match: s
         # Roles that end with a day end at another moment.
         uow.announce("all")
     return await INSTITUTION_POINT.after_write(uow, id)
+
+
+def refuse_unknown_kinds(uow: UnitOfWork, days: dict[str, int] | None) -> None:
+    """422 for a kind that no enabled plugin has: a typing error would let things go too early."""
+    unknown = sorted(set(days or ()) - set(uow.kinds))
+    if unknown:
+        raise Invalid(
+            "unknown_kind",
+            f"There is no kind {unknown[0]!r}; use one of: {', '.join(uow.kinds)}.",
+            ("body", "retention_days_of"),
+        )
 
 
 async def prepare_move(uow: UnitOfWork, id: UUID, to_parent_id: UUID | None) -> None:
@@ -96,7 +109,7 @@ def refuse_top(uow: UnitOfWork) -> None:
         raise Forbidden("Only a super admin makes an institution without a parent; name one with parent_id.")
 
 
-async def remove(uow: UnitOfWork, id: UUID, if_match: str | None) -> Response:
+async def remove(uow: UnitOfWork, id: UUID, if_match: str | None = None) -> Response:
     """Delete it with everything below."""
     await refuse_own(uow, id)
     return await delete(uow, Institution, id, if_match)

@@ -9,8 +9,14 @@ from lms_institutions.contracts import EffectiveSettings, InstitutionSettings
 from lms_core.sdk import NotFound
 from lms_core.testing import PASSWORD, Lms
 
-ALL = ["timezone", "locale", "password_min_length", "retention_days"]
-DEFAULTS = {"timezone": "UTC", "locale": "en", "password_min_length": None, "retention_days": 30}
+ALL = ["timezone", "locale", "password_min_length", "retention_days", "retention_days_of"]
+DEFAULTS = {
+    "timezone": "UTC",
+    "locale": "en",
+    "password_min_length": None,
+    "retention_days": 30,
+    "retention_days_of": {},
+}
 LONG = "an institution that asks for very long passwords"
 
 
@@ -31,12 +37,18 @@ async def test_the_nearest_that_says_it_decides(lms: Lms) -> None:
     middle = await lms.make_institution(top["id"])
     leaf = await lms.make_institution(middle["id"])
     assert await read(lms, leaf["id"]) == (DEFAULTS, ALL)
-    district = {"timezone": "Europe/Zurich", "locale": "de-CH", "password_min_length": 16, "retention_days": 90}
+    district = {
+        "timezone": "Europe/Zurich",
+        "locale": "de-CH",
+        "password_min_length": 16,
+        "retention_days": 90,
+        "retention_days_of": {"users.user": 400},
+    }
     shown = await set_at(lms, top["id"], **district)
     assert (shown["locale"], shown["inherited"]) == ("de-CH", [])
     assert await read(lms, leaf["id"]) == (district, ALL)
     shown = await set_at(lms, middle["id"], locale="fr-CH", retention_days=1)
-    assert shown["inherited"] == ["timezone", "password_min_length"]
+    assert shown["inherited"] == ["timezone", "password_min_length", "retention_days_of"]
     assert await read(lms, leaf["id"]) == ({**district, "locale": "fr-CH", "retention_days": 1}, ALL)
     await set_at(lms, leaf["id"], locale="it")
     assert (await read(lms, leaf["id"]))[0]["locale"] == "it"
@@ -101,7 +113,7 @@ async def test_the_contract_answers_for_other_plugins(lms: Lms) -> None:
     await set_at(lms, other["id"], password_min_length=40)
     async with lms.context.unit_of_work() as uow:
         settings = uow.use(InstitutionSettings)
-        assert await settings.of(uow, UUID(school["id"])) == EffectiveSettings("UTC", "en", 20, 7)
+        assert await settings.of(uow, UUID(school["id"])) == EffectiveSettings("UTC", "en", 20, 7, {})
         ids = [UUID(one["id"]) for one in (school, other)]
         assert await settings.strictest_password_length(uow, ids) == 40
         assert await settings.strictest_password_length(uow, ids[:1]) == 20

@@ -5,7 +5,6 @@ from uuid import UUID
 from fastapi import Response
 
 from lms_core.sdk import (
-    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     Page,
@@ -76,14 +75,11 @@ async def delete_submission(uow: Uow, submission_id: UUID, if_match: IfMatch = N
     name="restore_submission",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("materials.delete_submissions", on="submission", path="submission_id")],
 )
-async def restore_submission(
-    uow: Uow, submission_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_submission(uow: Uow, submission_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring it back as it was."""
-    return await submissions.bring_back(uow, submission_id, request, dry_run)
+    return await submissions.bring_back(uow, submission_id, request)
 
 
 @router.put(
@@ -204,11 +200,8 @@ async def delete_extension(uow: Uow, extension_id: UUID, if_match: IfMatch = Non
     name="restore_extension",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("materials.edit", on="extension", path="extension_id")],
 )
-async def restore_extension(
-    uow: Uow, extension_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_extension(uow: Uow, extension_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Let it hold again."""
-    return await restore(uow, DueExtension, extension_id, request, dry_run)
+    return await restore(uow, DueExtension, extension_id, request)

@@ -5,7 +5,6 @@ from uuid import UUID
 from fastapi import Response
 
 from lms_core.sdk import (
-    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     Page,
@@ -79,11 +78,8 @@ async def delete_module(uow: Uow, module_id: UUID, if_match: IfMatch = None) -> 
     name="restore_module",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("materials.delete", on="module", path="module_id")],
 )
-async def restore_module(
-    uow: Uow, module_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_module(uow: Uow, module_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring back exactly what one delete took."""
-    return await restore(uow, Module, module_id, request, dry_run)
+    return await restore(uow, Module, module_id, request)

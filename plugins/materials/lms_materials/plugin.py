@@ -3,8 +3,9 @@
 from datetime import timedelta
 from typing import Any
 
-from lms_courses.contracts import COURSE, in_published_course
+from lms_courses.contracts import COURSE, SECTION, in_published_course
 from lms_files.contracts import FILE, FileReplaced, TextExtracted
+from lms_groups.contracts import GROUP
 from lms_users.contracts import USER, is_some_ward
 from sqlmodel import col
 from typer import Typer
@@ -14,11 +15,13 @@ from lms_core.sdk import (
     Cascade,
     Extension,
     Handler,
+    Part,
     Permission,
     PluginInfo,
     Reaction,
     ReadRule,
     ReadThrough,
+    Removal,
     Restored,
     Router,
     Schedule,
@@ -28,7 +31,7 @@ from lms_core.sdk import (
 )
 from lms_materials import assignment_routes, kinds, module_routes, service, submissions
 from lms_materials.commands import commands
-from lms_materials.contracts import MATERIAL, MODULE, Gradebook, MaterialChanged
+from lms_materials.contracts import MATERIAL, MODULE, SUBMISSION, Gradebook, MaterialChanged
 from lms_materials.demo import make_demo
 from lms_materials.gradebook import CourseGradebook
 from lms_materials.indexing import index_changed_material, index_extracted_text
@@ -138,7 +141,7 @@ def lms_handlers() -> list[Handler]:
 
 
 @hookimpl
-def lms_cascades() -> list[Cascade | Reaction]:
+def lms_cascades() -> list[Cascade | Part | Reaction | Removal]:
     """Materials hang under courses; a deleted file takes nothing. A deleted material shows its file to nobody."""
     return [
         Cascade(child=Module, column="course_id", parent=COURSE),
@@ -148,6 +151,20 @@ def lms_cascades() -> list[Cascade | Reaction]:
         Cascade(child=Submission, column="material_id", parent=MATERIAL),
         Cascade(child=Submission, column="user_id", parent=USER),
         Reaction(Material, deleted=service.share_files_of, restored=service.share_files_of_restored),
+        Part(Revision, "material_id", MATERIAL),
+        Part(Prerequisite, "material_id", MATERIAL),
+        Part(Prerequisite, "required_id", MATERIAL),
+        Part(Completion, "material_id", MATERIAL),
+        Part(Completion, "user_id", USER),
+        Part(Assignment, "material_id", MATERIAL),
+        Part(Audience, "material_id", MATERIAL),
+        Part(Audience, "section_id", SECTION),
+        Part(Audience, "group_id", GROUP),
+        Part(MaterialText, "material_id", MATERIAL),
+        Part(SubmittedFile, "submission_id", SUBMISSION),
+        Part(Grade, "submission_id", SUBMISSION),
+        Removal(Module, "materials.delete"),
+        Removal(Material, "materials.delete"),
     ]
 
 

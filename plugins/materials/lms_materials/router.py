@@ -6,7 +6,6 @@ from uuid import UUID
 from fastapi import Query, Response
 
 from lms_core.sdk import (
-    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     Page,
@@ -160,11 +159,8 @@ async def delete(uow: Uow, material_id: UUID, if_match: IfMatch = None) -> Respo
     name="restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("materials.delete", on="material", path="material_id")],
 )
-async def restore_material(
-    uow: Uow, material_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_material(uow: Uow, material_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring back exactly what one delete took."""
-    return await restore(uow, Material, material_id, request, dry_run)
+    return await restore(uow, Material, material_id, request)

@@ -260,7 +260,7 @@ async def share_files_of(uow: UnitOfWork, ids: Sequence[UUID]) -> None:
     await share_files(uow, [id for id in (await uow.session.execute(files)).scalars() if id is not None])
 
 
-async def share_files_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> None:
+async def share_files_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> None:
     """There is nothing to choose."""
     await share_files_of(uow, ids)
 

@@ -292,10 +292,10 @@ async def refuse_draft(uow: UnitOfWork, id: UUID) -> None:
         raise NotFound(SUBMISSION, id)
 
 
-async def bring_back(uow: UnitOfWork, id: UUID, request: RestoreRequest | None, dry_run: bool) -> Response:
+async def bring_back(uow: UnitOfWork, id: UUID, request: RestoreRequest | None) -> Response:
     """Restore what was handed in."""
     await refuse_draft(uow, id)
-    return await restore(uow, Submission, id, request, dry_run)
+    return await restore(uow, Submission, id, request)
 
 
 async def standing_of(uow: UnitOfWork, material_id: UUID) -> Standing:

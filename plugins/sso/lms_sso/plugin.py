@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 from lms_institutions.contracts import INSTITUTION
+from lms_users.contracts import USER
 
-from lms_core.sdk import Cascade, Permission, PluginInfo, ReadRule, Record, Router, Schedule, Service, hookimpl
+from lms_core.sdk import Cascade, Part, Permission, PluginInfo, ReadRule, Record, Router, Schedule, Service, hookimpl
 from lms_sso import attempts
 from lms_sso.models import Attempt, Domain, LinkedIdentity, Provider, SsoSession
 from lms_sso.openid import OpenIdProviders
@@ -46,11 +47,15 @@ def lms_services() -> list[Service]:
 
 
 @hookimpl
-def lms_cascades() -> list[Cascade]:
-    """Both go with their institution."""
+def lms_cascades() -> list[Cascade | Part]:
+    """Both go with their institution; who somebody is at a provider is part of either."""
     return [
         Cascade(child=Provider, column="institution_id", parent=INSTITUTION),
         Cascade(child=Domain, column="institution_id", parent=INSTITUTION),
+        Part(Attempt, "provider_id", "sso.provider"),
+        Part(LinkedIdentity, "provider_id", "sso.provider"),
+        Part(LinkedIdentity, "user_id", USER),
+        Part(SsoSession, "identity_id", LinkedIdentity),
     ]
 
 

@@ -7,7 +7,6 @@ from fastapi import Form, Query, Request, Response
 from lms_auth.contracts import TokenPair
 
 from lms_core.sdk import (
-    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     Page,
@@ -82,14 +81,11 @@ async def delete_provider(uow: Uow, provider_id: UUID, if_match: IfMatch = None)
     "/providers/{provider_id}/restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("sso.configure", on="provider", path="provider_id")],
 )
-async def restore_provider(
-    uow: Uow, provider_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_provider(uow: Uow, provider_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring back a provider."""
-    return await restore(uow, Provider, provider_id, request, dry_run)
+    return await restore(uow, Provider, provider_id, request)
 
 
 @router.post(
@@ -124,14 +120,11 @@ async def release_domain(uow: Uow, domain_id: UUID, if_match: IfMatch = None) ->
     "/domains/{domain_id}/restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("sso.claim_domains", on="domain", path="domain_id")],
 )
-async def restore_domain(
-    uow: Uow, domain_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_domain(uow: Uow, domain_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring back a domain."""
-    return await restore(uow, Domain, domain_id, request, dry_run)
+    return await restore(uow, Domain, domain_id, request)
 
 
 @router.get("/options", response_model=Page[OptionRead], dependencies=[IS_SIGN_IN])

@@ -262,7 +262,7 @@ async def refuse_last_super_admin(uow: UnitOfWork, without: UUID) -> None:
         raise StateConflict("last_super_admin", "This is the last super admin; name another one first.")
 
 
-async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> list[Conflict]:
+async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> list[Conflict]:
     """A restore brings back no role that the actor could not give."""
     if uow.access.everywhere:
         return []

@@ -10,18 +10,20 @@ from lms_core.sdk import (
     ACTOR_ID,
     Cascade,
     Importer,
+    Part,
     Permission,
     PluginInfo,
     Reaction,
     ReadRule,
     Record,
+    Removal,
     RoleSource,
     Router,
     Service,
     Setup,
     hookimpl,
 )
-from lms_users import grants, roles
+from lms_users import grants, roles, service
 from lms_users.contracts import ROLE, USER, SignUp, UserDirectory
 from lms_users.demo import make_demo
 from lms_users.importing import UserImporter
@@ -127,7 +129,7 @@ def lms_importers() -> list[Importer]:
 
 
 @hookimpl
-def lms_cascades() -> list[Cascade | Reaction]:
+def lms_cascades() -> list[Cascade | Part | Reaction | Removal]:
     """Roles go with the user, with the institution, and with what defines them; guardians with either person."""
     return [
         Cascade(child=Grant, column="user_id", parent=USER),
@@ -138,6 +140,10 @@ def lms_cascades() -> list[Cascade | Reaction]:
         Cascade(child=Guardianship, column="guardian_id", parent=USER),
         Reaction(Role, conflicts=roles.conflicts_of_restored),
         Reaction(Grant, conflicts=grants.conflicts_of_restored),
+        Reaction(User, purged=service.empty),
+        Removal(User, "users.delete", service.remove),
+        Part(Imported, "user_id", USER),
+        Part(Imported, "institution_id", INSTITUTION),
     ]
 
 

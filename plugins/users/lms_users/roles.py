@@ -1,6 +1,6 @@
 """An institution's own roles: bundles of permissions, each strictly less than what those who define them hold."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from fastapi import Response
@@ -74,7 +74,7 @@ def known(uow: UnitOfWork, permissions: Sequence[str]) -> list[str]:
     return sorted(set(permissions))
 
 
-async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], on_conflict: str | None) -> list[Conflict]:
+async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> list[Conflict]:
     """A restore brings back no role that the actor could not define."""
     if uow.access.everywhere:
         return []

@@ -6,7 +6,6 @@ from uuid import UUID
 from fastapi import Query, Response
 
 from lms_core.sdk import (
-    RESTORE_ANSWERS,
     DeletionRead,
     IfMatch,
     ImportPlanRead,
@@ -135,14 +134,11 @@ async def delete_own_role(uow: Uow, role_id: UUID, if_match: IfMatch = None) -> 
     "/roles/{role_id}/restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("users.define_roles", on="role", path="role_id")],
 )
-async def restore_own_role(
-    uow: Uow, role_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_own_role(uow: Uow, role_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring back a role, and give it back to all who held it."""
-    return await restore(uow, Role, role_id, request, dry_run)
+    return await restore(uow, Role, role_id, request)
 
 
 @router.get("/{user_id}", response_model=UserRead, dependencies=[reads("users.read")])
@@ -173,14 +169,11 @@ async def delete(uow: Uow, user_id: UUID, if_match: IfMatch = None) -> Response:
     name="restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("users.delete", on="user", path="user_id")],
 )
-async def restore_user(
-    uow: Uow, user_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_user(uow: Uow, user_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring back exactly what one delete took."""
-    return await restore(uow, User, user_id, request, dry_run)
+    return await restore(uow, User, user_id, request)
 
 
 @router.get("/{user_id}/roles", response_model=Page[GrantRead], dependencies=[reads("users.read")])
@@ -206,16 +199,13 @@ async def take_role(uow: Uow, user_id: UUID, grant_id: UUID, if_match: IfMatch =
     "/{user_id}/roles/{grant_id}/restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("users.grant", on="grant", path="grant_id")],
 )
-async def restore_role(
-    uow: Uow, user_id: UUID, grant_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
-) -> Response:
+async def restore_role(uow: Uow, user_id: UUID, grant_id: UUID, request: RestoreRequest | None = None) -> Response:
     """Give back a role that was taken away."""
     await service.not_found_unless_known(uow, user_id)
     await grants.refuse_unless_of_user(uow, user_id, grant_id)
-    return await restore(uow, Grant, grant_id, request, dry_run)
+    return await restore(uow, Grant, grant_id, request)
 
 
 @router.get("/{user_id}/permissions", response_model=PermissionsRead, dependencies=[reads("users.read")])
@@ -249,13 +239,12 @@ async def remove_guardian(uow: Uow, user_id: UUID, guardianship_id: UUID, if_mat
     "/{user_id}/guardians/{guardianship_id}/restore",
     status_code=202,
     response_model=DeletionRead,
-    responses=RESTORE_ANSWERS,
     dependencies=[reads("users.edit", on="guardianship", path="guardianship_id")],
 )
 async def restore_guardian(
-    uow: Uow, user_id: UUID, guardianship_id: UUID, request: RestoreRequest | None = None, dry_run: bool = False
+    uow: Uow, user_id: UUID, guardianship_id: UUID, request: RestoreRequest | None = None
 ) -> Response:
     """Bring back a guardian's link."""
     await service.not_found_unless_known(uow, user_id)
     await guardians.refuse_unless_of_student(uow, user_id, guardianship_id)
-    return await restore(uow, Guardianship, guardianship_id, request, dry_run)
+    return await restore(uow, Guardianship, guardianship_id, request)

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from fastapi import Response
 from lms_institutions.contracts import InstitutionTree
-from sqlalchemy import ColumnElement, Uuid, bindparam, func
+from sqlalchemy import ColumnElement, String, Uuid, bindparam, cast, func
+from sqlalchemy import update as update_rows
 from sqlmodel import col, or_, select
 
 from lms_core.sdk import (
@@ -145,12 +146,19 @@ async def update(uow: UnitOfWork, id: UUID, data: UserUpdate, if_match: str | No
     return await USER_POINT.after_write(uow, id)
 
 
-async def remove(uow: UnitOfWork, id: UUID, if_match: str | None) -> Response:
+async def remove(uow: UnitOfWork, id: UUID, if_match: str | None = None) -> Response:
     """Delete a user with their roles and enrollments."""
     await uow.require("users.delete", User, id)
     await grants.refuse_unless_all_is_below(uow, id)
     await grants.refuse_last_super_admin(uow, without=id)
     return await delete(uow, User, id, if_match)
+
+
+async def empty(uow: UnitOfWork, ids: Sequence[UUID], needed: Collection[UUID]) -> None:
+    """Who gave grades, or owns what lives on, stays as somebody whose name nobody knows any more."""
+    address = func.concat(cast(col(User.id), String), "@removed.invalid")
+    nobody = {"email": address, "email_key": address, "full_name": "Removed user", "is_active": False}
+    await uow.session.execute(update_rows(User).where(among(col(User.id), needed)).values(nobody))
 
 
 class Directory(UserDirectory):

@@ -1,0 +1,324 @@
+"""The recycle bin: previews, who and why, several things as one deletion, and one thing out of a larger one."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from lms_core.testing import Caller, Lms, School
+
+pytestmark = pytest.mark.anyio
+
+
+async def conflicts(caller: Caller, path: str, on_conflict: Any = None) -> list[tuple[str, list[str]]]:
+    """What a preview says stands in the way, and the ways out of it."""
+    body = None if on_conflict is None else {"on_conflict": on_conflict}
+    answer = await caller.post(f"{path}/restore?dry_run=true", body)
+    assert answer.status_code == 200, answer.text
+    return [(one["code"], one["choices"]) for one in answer.json()["conflicts"]]
+
+
+async def material(school: School, title: str = "A page", **fields: Any) -> dict[str, Any]:
+    body = {"course_id": school.course["id"], "kind": "page", "title": title, **fields}
+    return await school.teacher.create("/materials", body)
+
+
+async def titles(school: School) -> list[str]:
+    found = await school.teacher.items("/materials", course_id=school.course["id"])
+    return sorted(one["title"] for one in found)
+
+
+async def test_a_preview_of_a_delete_changes_nothing(lms: Lms, school: School) -> None:
+    page = await material(school)
+    path = f"/courses/{school.course['id']}"
+    before = await lms.sql("SELECT count(*) AS n FROM core_deletion")
+    answer = await school.principal.delete(f"{path}?dry_run=true")
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()
+    assert shown["root"] == {"kind": "courses.course", "id": school.course["id"], "label": "Biology"}
+    assert shown["counts"] == {"courses.course": 1, "enrollments.enrollment": 2, "materials.material": 1}
+    assert shown["conflicts"] == []
+    assert shown["affected"]["count"] == 2
+    assert {one["id"] for one in shown["affected"]["people"]} == {str(school.teacher.id), str(school.student.id)}
+    assert (await school.teacher.get(f"/materials/{page['id']}")).status_code == 200
+    assert await lms.sql("SELECT count(*) AS n FROM core_deletion") == before
+    # The real thing takes what the preview said.
+    deletion = (await school.principal.delete(path)).json()
+    await lms.work_off()
+    assert (await school.principal.get(f"/deletions/{deletion['id']}")).json()["counts"] == shown["counts"]
+    back = (await school.principal.post(f"{path}/restore?dry_run=true")).json()
+    assert (back["counts"], back["affected"]) == (shown["counts"], shown["affected"])
+
+
+async def test_a_preview_answers_refusals_as_the_delete_does(lms: Lms, school: School) -> None:
+    path = f"/courses/{school.course['id']}"
+    assert (await school.student.delete(f"{path}?dry_run=true")).status_code == 403
+    assert (await school.principal.delete(f"/courses/{uuid4()}?dry_run=true")).status_code == 404
+    stale = await school.principal.delete(f"{path}?dry_run=true", headers={"If-Match": '"999"'})
+    assert stale.status_code == 412
+    admin = await lms.admin()
+    last = await admin.delete(f"/users/{admin.id}?dry_run=true")
+    assert (last.status_code, last.json()["code"]) == (409, "last_super_admin")
+
+
+async def test_people_are_named_only_to_those_who_may_know_them(lms: Lms, school: School) -> None:
+    """A student of another school is counted, and not shown to this school's principal."""
+    other = await lms.make_school()
+    await lms.enroll(school.course["id"], other.student)
+    answer = await school.principal.delete(f"/courses/{school.course['id']}?dry_run=true")
+    affected = answer.json()["affected"]
+    assert affected["count"] == 3
+    named = {one["id"] for one in affected["people"]}
+    readable = {
+        str(one.id)
+        for one in (school.teacher, school.student, other.student)
+        if (await school.principal.get(f"/users/{one.id}")).status_code == 200
+    }
+    assert named == readable
+
+
+async def test_the_bin_says_who_and_why_and_is_searched(lms: Lms, school: School) -> None:
+    tag = uuid4().hex[:8]
+    page = await material(school, f"100%_{tag} Plants")
+    await material(school, "Other")
+    answer = await school.teacher.delete(f"/materials/{page['id']}", params={"reason": "Twice here"})
+    deletion = answer.json()
+    assert (deletion["reason"], deletion["root_ids"]) == ("Twice here", [page["id"]])
+    assert deletion["actor"] == {"id": str(school.teacher.id), "label": "A teacher"}
+    await lms.work_off()
+    [found] = await school.principal.items("/deletions", q=f"100%_{tag}")
+    assert {**found, "state": "cascading"} == {**deletion, "counts": found["counts"]}
+    assert (await school.principal.get(f"/deletions/{deletion['id']}")).json() == found
+    assert await school.principal.items("/deletions", q=f"100__{tag}") == []
+    mine = await school.principal.items("/deletions", actor_id=str(school.teacher.id))
+    assert [one["id"] for one in mine] == [deletion["id"]]
+    assert await school.principal.items("/deletions", actor_id=str(school.principal.id)) == []
+    assert (await school.teacher.delete(f"/materials/{uuid4()}", params={"reason": "x" * 1001})).status_code == 422
+
+
+async def test_several_things_are_one_deletion(lms: Lms, school: School) -> None:
+    pages = [await material(school, f"Page {number}") for number in range(4)]
+    ids = [one["id"] for one in pages[:3]]
+    body = {"kind": "materials.material", "ids": [*ids, ids[0]]}
+    preview = await school.teacher.post("/deletions?dry_run=true", body)
+    assert (preview.status_code, preview.json()["counts"]) == (200, {"materials.material": 3})
+    answer = await school.teacher.post("/deletions", body)
+    assert answer.status_code == 202, answer.text
+    deletion = answer.json()
+    assert (deletion["root"]["label"], sorted(deletion["root_ids"])) == ("Page 0 and 2 more", sorted(ids))
+    await lms.work_off()
+    assert await titles(school) == ["Page 3"]
+    # One of them alone, by its own address: the other two stay.
+    assert (await school.teacher.post(f"/materials/{ids[1]}/restore")).status_code == 202
+    await lms.work_off()
+    assert await titles(school) == ["Page 1", "Page 3"]
+    shown = (await school.teacher.get(f"/deletions/{deletion['id']}")).json()
+    assert (shown["state"], shown["counts"]) == ("deleted", {"materials.material": 2})
+    assert sorted(shown["root_ids"]) == sorted([ids[0], ids[2]])
+    assert (await school.teacher.post(f"/deletions/{deletion['id']}/restore")).status_code == 202
+    await lms.work_off()
+    assert await titles(school) == [f"Page {number}" for number in range(4)]
+    again = await school.teacher.post(f"/deletions/{deletion['id']}/restore")
+    assert (again.status_code, again.json()["code"]) == (409, "not_deleted")
+
+
+async def test_several_things_are_deleted_all_or_none(lms: Lms, school: School) -> None:
+    page, other = await material(school), await lms.make_school()
+    foreign = await material(other)
+    for id, status, code in ((foreign["id"], 404, "material_not_found"), (str(uuid4()), 404, "material_not_found")):
+        answer = await school.teacher.post("/deletions", {"kind": "materials.material", "ids": [page["id"], id]})
+        assert (answer.status_code, answer.json()["code"], answer.json()["id"]) == (status, code, id)
+    forbidden = await school.student.post("/deletions", {"kind": "enrollments.enrollment", "ids": []})
+    assert forbidden.status_code == 422
+    for kind in ("users.grant", "no.kind"):
+        answer = await school.teacher.post("/deletions", {"kind": kind, "ids": [page["id"]]})
+        assert (answer.status_code, answer.json()["code"]) == (422, "unknown_kind")
+    too_many = {"kind": "materials.material", "ids": [str(uuid4()) for _ in range(101)]}
+    assert (await school.teacher.post("/deletions", too_many)).status_code == 422
+    assert (await school.teacher.get(f"/materials/{page['id']}")).status_code == 200
+    people = {"kind": "users.user", "ids": [str(school.student.id), str(school.principal.id)]}
+    refused = await school.principal.post("/deletions", people)
+    assert refused.status_code == 403, refused.text
+    assert (await school.student.get("/users/me")).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["institutions.institution", "courses.course", "enrollments.enrollment", "users.user"])
+async def test_each_kind_asks_its_own_rules(lms: Lms, school: School, kind: str) -> None:
+    made: dict[str, Any] = {}
+    if kind == "institutions.institution":
+        parent = await lms.make_institution(school.institution["id"])
+        made = {parent["id"]: None, (await lms.make_institution(parent["id"]))["id"]: None}
+    elif kind == "courses.course":
+        made = {(await lms.make_course(school.institution["id"]))["id"]: None for _ in range(2)}
+    else:
+        for _ in range(2):
+            student = await lms.make_user("student", school.institution["id"])
+            enrollment = await lms.enroll(school.course["id"], student)
+            made[enrollment["id"] if kind == "enrollments.enrollment" else str(student.id)] = None
+    body = {"kind": kind, "ids": list(made)}
+    nobody = await lms.make_user("student", school.institution["id"])
+    assert (await nobody.post("/deletions", body)).status_code in (403, 404)
+    answer = await school.principal.post("/deletions", body)
+    assert answer.status_code == 202, answer.text
+    await lms.work_off()
+    deletion = (await school.principal.get(f"/deletions/{answer.json()['id']}")).json()
+    assert (deletion["state"], deletion["counts"][kind]) == ("deleted", 2)
+    assert (await nobody.get(f"/deletions/{deletion['id']}")).status_code == 404
+    assert (await nobody.post(f"/deletions/{deletion['id']}/restore")).status_code == 404
+    assert (await school.principal.post(f"/deletions/{deletion['id']}/restore")).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.get(f"/deletions/{deletion['id']}")).json()["state"] == "restored"
+
+
+async def test_one_thing_out_of_a_larger_deletion(lms: Lms, school: School) -> None:
+    """A module was deleted with three pages, one of which is needed: it comes back with its module, the others wait."""
+    body = {"course_id": school.course["id"], "title": "Plants"}
+    module = await school.teacher.create("/materials/modules", body)
+    pages = [await material(school, f"Page {number}", module_id=module["id"]) for number in range(3)]
+    deletion = (await school.teacher.delete(f"/materials/modules/{module['id']}")).json()["id"]
+    await lms.work_off()
+    path = f"/materials/{pages[1]['id']}"
+    assert await conflicts(school.teacher, path) == [("parent_deleted", ["parents"])]
+    refused = await school.teacher.post(f"{path}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "parent_deleted")
+    assert refused.json()["root"] == {"kind": "materials.module", "id": module["id"], "label": "Plants"}
+    assert await conflicts(school.teacher, path, "parents") == []
+    answer = await school.teacher.post(f"{path}/restore", {"on_conflict": "parents"})
+    assert answer.status_code == 202, answer.text
+    part = answer.json()
+    assert part["id"] != deletion
+    await lms.work_off()
+    assert await titles(school) == ["Page 1"]
+    assert (await school.teacher.get(path)).json()["module_id"] == module["id"]
+    assert (await school.teacher.get(f"/deletions/{part['id']}")).json()["state"] == "restored"
+    rest = (await school.teacher.get(f"/deletions/{deletion}")).json()
+    assert (rest["state"], rest["counts"]) == ("deleted", {"materials.material": 2})
+    lives = await school.teacher.post(f"/materials/modules/{module['id']}/restore")
+    assert (lives.status_code, lives.json()["code"]) == (409, "not_deleted")
+    # What it hangs under lives now, so another one needs no choice.
+    assert (await school.teacher.post(f"/materials/{pages[0]['id']}/restore")).status_code == 202
+    await lms.work_off()
+    assert await titles(school) == ["Page 0", "Page 1"]
+    assert (await school.teacher.post(f"/deletions/{deletion}/restore")).status_code == 202
+    await lms.work_off()
+    assert await titles(school) == ["Page 0", "Page 1", "Page 2"]
+    assert (await school.teacher.get(f"/deletions/{deletion}")).json()["state"] == "restored"
+
+
+async def test_a_course_out_of_a_deleted_school(lms: Lms, school: School) -> None:
+    """With all that is in it, and what it hangs under, but nothing else of the school."""
+    admin, page = await lms.admin(), await material(school)
+    other = await lms.make_course(school.institution["id"])
+    deletion = (await admin.delete(f"/institutions/{school.institution['id']}")).json()["id"]
+    await lms.work_off()
+    path = f"/courses/{school.course['id']}"
+    preview = await admin.post(f"{path}/restore?dry_run=true", {"on_conflict": ["parents"]})
+    assert preview.json()["conflicts"] == []
+    assert preview.json()["counts"] == {
+        "courses.course": 1, "enrollments.enrollment": 2, "materials.material": 1,
+    }  # fmt: skip
+    assert (await school.principal.post(f"{path}/restore", {"on_conflict": "parents"})).status_code == 404
+    assert (await admin.post(f"{path}/restore", {"on_conflict": "parents"})).status_code == 202
+    await lms.work_off()
+    assert (await school.teacher.get(f"/materials/{page['id']}")).status_code == 200
+    assert (await admin.get(f"/institutions/{school.institution['id']}")).status_code == 200
+    assert (await admin.get(f"/courses/{other['id']}")).status_code == 404
+    # The roles are still deleted, and come back with the rest.
+    assert (await school.principal.get(f"/institutions/{school.institution['id']}")).status_code == 404
+    assert (await admin.post(f"/deletions/{deletion}/restore")).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.get(f"/institutions/{school.institution['id']}")).status_code == 200
+    assert (await admin.get(f"/courses/{other['id']}")).status_code == 200
+
+
+async def test_the_rest_waits_while_its_root_is_deleted_anew(lms: Lms, school: School) -> None:
+    module = await school.teacher.create("/materials/modules", {"course_id": school.course["id"], "title": "Plants"})
+    pages = [await material(school, f"Page {number}", module_id=module["id"]) for number in range(2)]
+    first = (await school.teacher.delete(f"/materials/modules/{module['id']}")).json()["id"]
+    await lms.work_off()
+    await school.teacher.post(f"/materials/{pages[0]['id']}/restore", {"on_conflict": "parents"})
+    await lms.work_off()
+    second = (await school.teacher.delete(f"/materials/modules/{module['id']}")).json()["id"]
+    await lms.work_off()
+    refused = await school.teacher.post(f"/deletions/{first}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "parent_deleted")
+    for deletion in (second, first):
+        assert (await school.teacher.post(f"/deletions/{deletion}/restore")).status_code == 202
+        await lms.work_off()
+    assert await titles(school) == ["Page 0", "Page 1"]
+
+
+async def test_a_taken_key_is_renamed_by_choice(lms: Lms, school: School) -> None:
+    path, code = f"/courses/{school.course['id']}", school.course["code"]
+    await school.principal.delete(path)
+    await lms.work_off()
+    for taken in (code, f"{code}-restored"):
+        await lms.make_course(school.institution["id"], code=taken)
+    assert await conflicts(school.principal, path) == [("natural_key_taken", ["rename"])]
+    assert await conflicts(school.principal, path, "rename") == []
+    assert (await school.principal.post(f"{path}/restore", {"on_conflict": "rename"})).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.get(path)).json()["code"] == f"{code}-restored-2"
+    trail = await (await lms.admin()).items("/audit", object_id=school.course["id"], action="changed")
+    assert {"before": code, "after": f"{code}-restored-2"} in [one["changes"].get("code") for one in trail]
+
+
+async def test_what_cannot_be_renamed_stays_a_conflict(lms: Lms, school: School) -> None:
+    path = f"/users/{school.student.id}"
+    await school.principal.delete(path)
+    await lms.work_off()
+    body = {"email": school.student.email, "full_name": "Somebody new", "roles": []}
+    await (await lms.admin()).create("/users", body)
+    assert await conflicts(school.principal, path, "rename") == [("natural_key_taken", [])]
+    unknown = await school.principal.post(f"{path}/restore", {"on_conflict": "overwrite"})
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "unknown_choice")
+
+
+async def test_a_restore_that_was_taken_back_says_why(lms: Lms, school: School) -> None:
+    path = f"/courses/{school.course['id']}"
+    deletion = (await school.principal.delete(path)).json()["id"]
+    await lms.work_off()
+    assert (await school.principal.post(f"{path}/restore")).status_code == 202
+    await lms.make_course(school.institution["id"], code=school.course["code"])
+    await lms.work_off()
+    shown = (await school.principal.get(f"/deletions/{deletion}")).json()
+    assert (shown["state"], shown["conflict"]["code"]) == ("deleted", "natural_key_taken")
+    assert shown["conflict"]["choices"] == ["rename"]
+    assert (await school.principal.post(f"{path}/restore", {"on_conflict": "rename"})).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.get(f"/deletions/{deletion}")).json()["conflict"] is None
+
+
+async def test_nobody_restores_parents_that_they_may_not(lms: Lms, school: School) -> None:
+    """A teacher may bring back a page of theirs, and not the course that the principal deleted."""
+    page = await material(school)
+    assert (await school.teacher.delete(f"/materials/{page['id']}")).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.delete(f"/courses/{school.course['id']}")).status_code == 202
+    await lms.work_off()
+    for caller in (school.teacher, school.student):
+        answer = await caller.post(f"/materials/{page['id']}/restore", {"on_conflict": "parents"})
+        assert answer.status_code in (404, 409), answer.text
+    await lms.work_off()
+    assert (await school.principal.get(f"/courses/{school.course['id']}")).status_code == 404
+    assert (
+        await school.principal.post(f"/materials/{page['id']}/restore", {"on_conflict": "parents"})
+    ).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.get(f"/materials/{page['id']}")).status_code == 200
+
+
+async def test_what_was_deleted_since_the_request_is_not_brought_back(lms: Lms, school: School) -> None:
+    module = await school.teacher.create("/materials/modules", {"course_id": school.course["id"], "title": "Plants"})
+    page = await material(school, module_id=module["id"])
+    await school.teacher.delete(f"/materials/modules/{module['id']}")
+    await lms.work_off()
+    answer = await school.teacher.post(f"/materials/{page['id']}/restore", {"on_conflict": "parents"})
+    assert answer.status_code == 202
+    assert (await school.principal.delete(f"/courses/{school.course['id']}")).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.get(f"/courses/{school.course['id']}")).status_code == 404
+    shown = await (await lms.admin()).get(f"/deletions/{answer.json()['id']}")
+    assert (shown.json()["state"], shown.json()["conflict"]["code"]) == ("deleted", "parent_deleted")
