@@ -116,7 +116,7 @@ async def purge(context: Context, deletion_id: UUID) -> Outcome:
         root = (
             await uow.session.execute(select(col(Deletion.root_kind)).where(col(Deletion.id) == deletion_id))
         ).scalar_one()
-    for kind in reversed(kinds_below(context.platform.kinds, context.platform.kinds.by_name[root])):
+    for kind in in_order(kinds_below(context.platform.kinds, context.platform.kinds.by_name[root])):
         after: UUID | None = None
         while True:
             step = await context.retry(lambda uow, kind=kind, after=after: remove_chunk(uow, deletion_id, kind, after))  # type: ignore[misc]
@@ -128,6 +128,13 @@ async def purge(context: Context, deletion_id: UUID) -> Outcome:
             after = None if kind.is_tree and step.removed else step.seen[-1]
     await context.retry(lambda uow: finish(uow, deletion_id))
     return "purged"
+
+
+def in_order(kinds: Sequence[Kind]) -> list[Kind]:
+    """Those whose rows point at others first: a material before the file that it shows."""
+    tables = {inspect(kind.model).local_table: kind for kind in kinds}
+    every = next(iter(tables)).metadata.sorted_tables
+    return [tables[table] for table in reversed(every) if table in tables]
 
 
 async def begin(uow: UnitOfWork, deletion_id: UUID) -> Outcome:

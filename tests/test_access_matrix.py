@@ -173,6 +173,13 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "core_get_import": ("import", "404 404 200 200", "404 404 200 200", f"{SUPER} 200", "- - - -"),
     "core_list_import_rows": ("import", "404 404 yes yes", "404 404 yes yes", f"{SUPER} yes", "- - - -"),
     "core_undo_import": ("import", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    "core_delete_many": ("course", "403 403 202 202", "403 403 202 202", f"{SUPER} 202", GONE),
+    "core_restore_deletion": ("deletion", "404 404 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
+    # What is deleted can be held, too.
+    "core_create_legal_hold": ("course", "403 403 201 201", "403 403 201 201", "403 403 404 201", "403 403 201 201"),
+    "core_list_legal_holds": ("legal_hold", "403 403 yes yes", "403 403 yes yes", "403 403 no yes", "- - - -"),
+    "core_get_legal_hold": ("legal_hold", "403 403 200 200", "403 403 200 200", "403 403 404 200", "- - - -"),
+    "core_lift_legal_hold": ("legal_hold", "403 403 200 200", "403 403 200 200", "403 403 404 200", "- - - -"),
     "core_get_deletion": ("deletion", "404 404 200 200", "404 404 200 200", f"{SUPER} 200", "- - - -"),
 }
 
@@ -268,7 +275,7 @@ async def make(world: World, kind: str, place: str) -> dict[str, str]:
         else:
             id = institution_id
         return {"id": id, "institution_id": id}
-    if kind in ("course", "deletion"):
+    if kind in ("course", "deletion", "legal_hold"):
         id = (await world.lms.make_course(institution_id))["id"]
         if place in ("own", "deleted"):
             await world.lms.enroll(id, world.here.teacher, "teacher")
@@ -276,6 +283,10 @@ async def make(world: World, kind: str, place: str) -> dict[str, str]:
         if kind == "deletion":
             id = (await admin.delete(f"/courses/{id}")).json()["id"]
             return {"id": id, "deletion_id": id}
+        if kind == "legal_hold":
+            body = {"kind": "courses.course", "object_id": id, "reason": "A case"}
+            id = (await admin.create("/legal-holds", body))["id"]
+            return {"id": id, "legal_hold_id": id}
         return {"id": id, "course_id": id, "user_id": await make_user(world, place)}
     if kind == "term":
         place_id = world.below["id"] if place == "same" else institution_id
@@ -435,6 +446,10 @@ def body_of(operation: str, ids: dict[str, str]) -> dict[str, Any] | None:
             return {"course_id": ids["course_id"], "role": "assistant"}
         case "courses_create_section" | "courses_update_section" | "groups_update":
             return {"name": unique}
+        case "core_delete_many":
+            return {"kind": "courses.course", "ids": [ids["course_id"]]}
+        case "core_create_legal_hold":
+            return {"kind": "courses.course", "object_id": ids["course_id"], "reason": "A case"}
         case "enrollments_create":
             return {"course_id": ids["course_id"], "user_id": ids["user_id"], "role": "student"}
         case "enrollments_create_many":
@@ -613,7 +628,7 @@ async def prepared(world: World, operation: str, kind: str, place: str, path: st
     if operation == "core_undo_import":
         # One at a time works at a place.
         await world.lms.work_off()
-    if "_restore" in operation or place == "deleted":
+    if kind != "deletion" and ("_restore" in operation or place == "deleted"):
         answer = await (await world.lms.admin()).delete(PATHS[kind].format(**ids))
         if kind != "session":
             assert answer.status_code == 202, answer.text

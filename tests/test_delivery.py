@@ -9,9 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from lms_core.delivery import MAX_ATTEMPTS, dead_deliveries, deliver, only_worker, replay
 from lms_core.errors import Unavailable
+from lms_core.outbox import catch_up
 from lms_core.relay import MARKER, Relay
 from lms_core.testing import Lms
 from lms_core.types import Event, Handler
@@ -213,4 +215,124 @@ async def test_an_engine_that_is_away_kills_no_delivery(lms: Lms, handled: list[
     for _ in range(MAX_ATTEMPTS + 2):
         assert await deliver(lms.context, id) == "failed"
     lms.context.platform.handlers["core.test_write"] = handler
+    assert await deliver(lms.context, id) == "done"
+
+
+@pytest.fixture
+async def ordered(lms: Lms, handled: list[str]) -> list[str]:
+    """The same, with one after the other for each note."""
+    platform = lms.context.platform
+    handler = replace(platform.handlers["core.test_write"], order_by="note")
+    platform.handlers[handler.name] = handler
+    platform.handlers_of[Happened.event_name] = [handler]
+    return handled
+
+
+async def emitted(lms: Lms, note: str) -> list[UUID]:
+    """The deliveries of a note, in the order in which they were stated."""
+    rows = await lms.sql(
+        "SELECT d.id FROM core_delivery d JOIN core_event e ON e.id = d.event_id WHERE e.payload->>'note' = :note "
+        "AND d.handler = 'core.test_write' ORDER BY d.position",
+        note=note,
+    )
+    return [row["id"] for row in rows]
+
+
+async def test_what_is_about_the_same_thing_is_done_in_its_order(lms: Lms, ordered: list[str]) -> None:
+    for note in ("first", "other", "first"):
+        await emit(lms, note)
+    earlier, later = await emitted(lms, "first")
+    [other] = await emitted(lms, "other")
+    sent: list[UUID] = []
+    relay = Relay(lms.context, sent.extend)
+    await relay.pass_once()
+    assert later not in sent
+    assert {earlier, other} <= set(sent)
+    assert await deliver(lms.context, later) == "skipped"
+    ordered[:] = ["fail"]
+    assert await deliver(lms.context, earlier) == "failed"
+    assert await deliver(lms.context, later) == "skipped"
+    assert await deliver(lms.context, other) == "done"
+    assert await deliver(lms.context, earlier) == "done"
+    await relay.pass_once()
+    assert later in sent
+    assert await deliver(lms.context, later) == "done"
+    assert await effects(lms, "first") == 2
+
+
+async def test_what_is_dead_holds_nothing_up(lms: Lms, ordered: list[str]) -> None:
+    ordered[:] = ["fail"] * MAX_ATTEMPTS
+    for _ in range(2):
+        await emit(lms, "blocked")
+    earlier, later = await emitted(lms, "blocked")
+    for _ in range(MAX_ATTEMPTS):
+        await deliver(lms.context, earlier)
+    assert await deliver(lms.context, later) == "done"
+
+
+async def test_positions_follow_the_locks(lms: Lms, ordered: list[str]) -> None:
+    """Whoever had to wait for a row states what they did with it after the one who had it, whoever began first."""
+    lock = text("SELECT pg_advisory_xact_lock(4711)")
+    async with lms.context.unit_of_work() as second:
+        await second.session.execute(text("SELECT 1"))
+        async with lms.context.unit_of_work() as first:
+            await first.session.execute(lock)
+            first.emit(Happened(note="queue"))
+        await second.session.execute(lock)
+        second.emit(Happened(note="queue"))
+    rows = await lms.sql(
+        "SELECT e.created_at FROM core_delivery d JOIN core_event e ON e.id = d.event_id "
+        "WHERE e.payload->>'note' = 'queue' ORDER BY d.position"
+    )
+    # By the time of their transactions it would be the other way around.
+    assert rows[0]["created_at"] > rows[1]["created_at"]
+
+
+async def test_a_plugin_that_was_off_hears_of_what_it_missed(lms: Lms, handled: list[str]) -> None:
+    """Of what happened since it was first there, once; one that is new hears of nothing from before."""
+    platform = lms.context.platform
+    handler = platform.handlers["core.test_write"]
+    await emit(lms, "before it was known")
+    await lms.sql("UPDATE core_delivery SET done_at = now() WHERE done_at IS NULL")
+    async with lms.context.unit_of_work() as uow:
+        await catch_up(uow, 3600)
+    del platform.handlers[handler.name], platform.handlers_of[Happened.event_name]
+    async with lms.context.unit_of_work() as uow:
+        uow.emit(Happened(note="missed"))
+    assert await emitted(lms, "missed") == []
+    platform.handlers[handler.name], platform.handlers_of[Happened.event_name] = handler, [handler]
+    for expected in (1, 0):
+        async with lms.context.unit_of_work() as uow:
+            assert await catch_up(uow, 3600) == expected
+    [missed] = await emitted(lms, "missed")
+    assert await deliver(lms.context, missed) == "done"
+    newcomer = replace(handler, name="core.test_newcomer")
+    platform.handlers[newcomer.name] = newcomer
+    try:
+        async with lms.context.unit_of_work() as uow:
+            assert await catch_up(uow, 3600) == 0
+    finally:
+        del platform.handlers[newcomer.name]
+
+
+async def test_a_new_relay_owes_what_was_missed(lms: Lms, handled: list[str]) -> None:
+    async with lms.context.unit_of_work() as uow:
+        await catch_up(uow, 3600)
+    id = await emit(lms, "lost on the way")
+    await lms.sql("DELETE FROM core_delivery WHERE id = :id", id=id)
+    sent: list[UUID] = []
+    await Relay(lms.context, sent.extend).pass_once()
+    assert await emitted(lms, "lost on the way") != []
+
+
+async def test_a_worker_that_is_older_than_an_event_leaves_it_to_a_newer_one(lms: Lms, handled: list[str]) -> None:
+    id = await emit(lms, "newer")
+    grown = "UPDATE core_event SET payload = payload || :more WHERE payload->>'note' = 'newer'"
+    await lms.sql(grown.replace(":more", "'{\"level\"\\: 2}'::jsonb".replace("::", "\\:\\:")))
+    for _ in range(MAX_ATTEMPTS + 2):
+        assert await deliver(lms.context, id) == "failed"
+    found = await row(lms, id)
+    assert (found["dead_at"], found["attempts"]) == (None, 0)
+    assert "does not know this form" in found["last_error"]
+    await lms.sql("UPDATE core_event SET payload = payload - 'level' WHERE payload->>'note' = 'newer'")
     assert await deliver(lms.context, id) == "done"

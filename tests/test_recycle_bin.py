@@ -81,8 +81,7 @@ async def test_people_are_named_only_to_those_who_may_know_them(lms: Lms, school
 
 async def test_the_bin_says_who_and_why_and_is_searched(lms: Lms, school: School) -> None:
     tag = uuid4().hex[:8]
-    page = await material(school, f"100%_{tag} Plants")
-    await material(school, "Other")
+    page, other = await material(school, f"100%_{tag} Plants"), await material(school, "Other")
     answer = await school.teacher.delete(f"/materials/{page['id']}", params={"reason": "Twice here"})
     deletion = answer.json()
     assert (deletion["reason"], deletion["root_ids"]) == ("Twice here", [page["id"]])
@@ -95,7 +94,7 @@ async def test_the_bin_says_who_and_why_and_is_searched(lms: Lms, school: School
     mine = await school.principal.items("/deletions", actor_id=str(school.teacher.id))
     assert [one["id"] for one in mine] == [deletion["id"]]
     assert await school.principal.items("/deletions", actor_id=str(school.principal.id)) == []
-    assert (await school.teacher.delete(f"/materials/{uuid4()}", params={"reason": "x" * 1001})).status_code == 422
+    assert (await school.teacher.delete(f"/materials/{other['id']}", params={"reason": "x" * 1001})).status_code == 422
 
 
 async def test_several_things_are_one_deletion(lms: Lms, school: School) -> None:
