@@ -133,9 +133,9 @@ def lms_permissions() -> list[Permission | ReadRule | ReadThrough]:
 def lms_handlers() -> list[Handler]:
     """Search follows what changes."""
     return [
-        Handler("materials.index_material", MaterialChanged, index_changed_material),
-        Handler("materials.index_text", TextExtracted, index_extracted_text),
-        Handler("materials.forget_text", FileReplaced, index_extracted_text),
+        Handler("materials.index_material", MaterialChanged, index_changed_material, order_by="material_id"),
+        Handler("materials.index_text", TextExtracted, index_extracted_text, order_by="file_id"),
+        Handler("materials.forget_text", FileReplaced, index_extracted_text, order_by="file_id"),
         Handler("materials.share_restored_file", Restored, service.share_restored_file),
     ]
 
