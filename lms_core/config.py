@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     database_pool: int = Field(default=10, ge=2, le=200)
     read_pool: int = Field(default=10, ge=1, le=200)
     worker_processes: int = Field(default=2, ge=1, le=64)
+    worker_memory_mb: int = Field(default=1024, ge=512, le=1_048_576)
+    task_seconds: int = Field(default=1_800, ge=10, le=86_400)
     log_level: str = "INFO"
 
     @property

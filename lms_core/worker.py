@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
@@ -29,7 +30,6 @@ from lms_core.uow import Context, is_away
 TASK = "lms.deliver"
 QUEUE = "lms"
 SOCKET_TIMEOUT_SECONDS = 5.0
-TIME_LIMIT_SECONDS = 1_800
 AWAY_SECONDS = 60.0
 AWAY_PAUSE_SECONDS = 0.3
 PR_SET_PDEATHSIG = 1
@@ -46,11 +46,11 @@ def make_celery(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
-        task_time_limit=TIME_LIMIT_SECONDS,
+        task_time_limit=settings.task_seconds,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            "visibility_timeout": TIME_LIMIT_SECONDS * 2,
+            "visibility_timeout": settings.task_seconds * 2,
             "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
             "socket_keepalive": True,
             "health_check_interval": 10,
@@ -130,6 +130,13 @@ def die_with_parent(**_: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def limit_memory(megabytes: int) -> None:
+    """A handler that wants more gets MemoryError, which counts as a failure, instead of all that the machine has."""
+    limit = megabytes * 1024 * 1024
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
 def run_worker(settings: Settings) -> None:
     """Start a worker and return when it was told to stop."""
     configure_logs(settings)
@@ -142,6 +149,7 @@ def run_worker(settings: Settings) -> None:
 
     celery.task(deliver_one, name=TASK)
     worker_process_init.connect(die_with_parent, weak=False)
+    worker_process_init.connect(lambda **_: limit_memory(settings.worker_memory_mb), weak=False)
     worker_process_shutdown.connect(lambda **_: process.close(), weak=False)
     celery.worker_main(
         [

@@ -33,6 +33,7 @@ KINDS: dict[type[Job], str] = {InspectJob: "inspect", ProcessJob: "process"}
 # Where programs and libraries are. Nothing else of our environment goes to the child: it has our secrets in it.
 PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
 DETAIL_CHARACTERS = 2000
+KILLED_BEFORE_BLAMED = 3
 # Reasons of the child's own end: they say nothing about what an inspection asks.
 ENDS = ("out_of_memory", "timeout", "crashed")
 
@@ -48,9 +49,13 @@ async def run_limited(job: Job, limits: Limits = DEFAULT_LIMITS) -> Outcome:
     Raises OSError if no process can be started, or there is no room for temporary files: try again later.
     Cancelling kills the child. It also dies with the thread that runs the event loop, so with a killed worker.
     """
-    with workplace() as folder:
-        exit_code = await _run_child(job, limits, Path(folder))
-        outcome = await asyncio.to_thread(_outcome, job, exit_code, Path(folder))
+    # The kernel kills what takes all memory, but so do people, and whatever ends a container: once proves nothing.
+    for _ in range(KILLED_BEFORE_BLAMED):
+        with workplace() as folder:
+            exit_code = await _run_child(job, limits, Path(folder))
+            outcome = await asyncio.to_thread(_outcome, job, exit_code, Path(folder))
+        if exit_code != -signal.SIGKILL:
+            break
     if isinstance(outcome, Failure):
         logger.info("%s of %s failed: %s %s", KINDS[type(job)], job.path.name, outcome.reason, outcome.detail)
     return outcome
@@ -118,7 +123,7 @@ def _outcome(job: Job, exit_code: int | None, folder: Path) -> Outcome:
 def _reason_of(exit_code: int | None) -> Reason:
     if exit_code is None or exit_code == -signal.SIGXCPU:
         return "timeout"
-    # The kernel's choice when the machine runs out of memory.
+    # The kernel's choice when the machine runs out of memory; see KILLED_BEFORE_BLAMED.
     if exit_code == -signal.SIGKILL:
         return "out_of_memory"
     return "crashed"

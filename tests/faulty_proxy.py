@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Literal
 
 Fault = Literal["refuses", "swallows", "is slow", "breaks off", "is full"]
@@ -34,9 +35,6 @@ class Proxy:
         try:
             if self.fault == "refuses":
                 return
-            if self.fault == "swallows":
-                await reader.read(-1)
-                return
             if self.fault == "is full":
                 await reader.readuntil(b"\r\n\r\n")
                 writer.write(FULL[1] + str(len(FULL[0])).encode() + b"\r\n\r\n" + FULL[0])
@@ -56,6 +54,8 @@ class Proxy:
         passed = 0
         try:
             while piece := await reader.read(PIECE_BYTES):
+                while self.fault == "swallows":
+                    await asyncio.sleep(SLOW_SECONDS)
                 if self.fault == "is slow":
                     await asyncio.sleep(SLOW_SECONDS)
                 if self.fault == "breaks off" and passed + len(piece) > BROKEN_OFF_AFTER_BYTES:
@@ -67,10 +67,11 @@ class Proxy:
             writer.close()
 
     def become(self, fault: Fault | None) -> None:
-        """From now on; connections that are open end."""
+        """From now on; connections that are open end, but for those that a fault swallows: they hear nothing more."""
         self.fault = fault
-        for writer in self.open:
-            writer.close()
+        if fault != "swallows":
+            for writer in self.open:
+                writer.close()
 
 
 @asynccontextmanager
@@ -86,3 +87,40 @@ async def proxy_before(host: str, port: int) -> AsyncIterator[Proxy]:
         server.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(server.wait_closed(), 1)
+
+
+class Proxies:
+    """Proxies in a thread of their own, for servers whose clients are other processes."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.proxies: dict[str, Proxy] = {}
+
+    async def add(self, name: str, host: str, port: int) -> None:
+        """One before a server."""
+        proxy = Proxy(host, port)
+        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+        proxy.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        self.proxies[name] = proxy
+
+    def before(self, name: str, host: str, port: int) -> str:
+        """Start one; where it listens, as `host:port`."""
+        asyncio.run_coroutine_threadsafe(self.add(name, host, port), self.loop).result(10)
+        return self.proxies[name].address
+
+    def become(self, name: str, fault: Fault | None) -> None:
+        """Break one, or mend it."""
+        self.loop.call_soon_threadsafe(self.proxies[name].become, fault)
+
+
+@contextmanager
+def proxies() -> Iterator[Proxies]:
+    """Until the block ends."""
+    found = Proxies()
+    thread = threading.Thread(target=found.loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        found.loop.call_soon_threadsafe(found.loop.stop)
+        thread.join(10)
