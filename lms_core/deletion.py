@@ -213,8 +213,21 @@ async def keep_deleted(uow: UnitOfWork, model: type[Table], id: UUID) -> None:
     await uow.session.flush()
     await uow.session.execute(stamp(model, own.id).where(table.c.id == id, table.c.deletion_id == larger.id))
     larger.counts = {**larger.counts, kind.name: larger.counts.get(kind.name, 1) - 1}
-    larger.root_ids = [root for root in larger.root_ids if root != id] or larger.root_ids
+    await leave_out(uow, larger, kind, id)
     uow.record(DELETED, kind.name, id)
+
+
+async def leave_out(uow: UnitOfWork, larger: Deletion, kind: Kind, id: UUID) -> None:
+    """One of the roots of a deletion has a deletion of its own now; it is called by the others."""
+    if larger.root_kind != kind.name or id not in larger.root_ids or len(larger.root_ids) == 1:
+        return
+    larger.root_ids = [root for root in larger.root_ids if root != id]
+    larger.root_id = larger.root_ids[0]
+    table = inspect(kind.model).local_table
+    named = select(table.c.id, cast(table.c[kind.model.label_column], String).label("label"))
+    rows = await uow.session.execute(named.where(among(table.c.id, larger.root_ids)))
+    labels = {row.id: row.label for row in rows}
+    larger.label = label_of([labels[root] for root in larger.root_ids])
 
 
 async def places_of(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID]) -> dict[str, set[UUID]]:

@@ -22,6 +22,7 @@ from lms_core.deletion import (
     RestoreRequested,
     RootRead,
     deletion_answer,
+    leave_out,
     preview_answer,
     read_conflict,
     stamp,
@@ -177,8 +178,7 @@ async def restore_part(uow: UnitOfWork, kind: Kind, id: UUID, larger: Deletion, 
     await uow.session.flush()
     ids = list((await uow.session.execute(select(walk.ids[kind.name].c.id))).scalars())
     await uow.session.execute(stamp(kind.model, part.id).where(among(table.c.id, ids)))
-    if larger.root_kind == kind.name and id in larger.root_ids:
-        larger.root_ids = [root for root in larger.root_ids if root != id] or larger.root_ids
+    await leave_out(uow, larger, kind, id)
     return await begin(uow, part, choices)
 
 

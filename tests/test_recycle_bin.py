@@ -143,6 +143,27 @@ async def test_several_things_are_deleted_all_or_none(lms: Lms, school: School) 
     assert (await school.student.get("/users/me")).status_code == 200
 
 
+async def test_several_things_are_seen_by_who_may_restore_all(lms: Lms, school: School) -> None:
+    """Courses of two schools, deleted together by a super admin: neither principal alone may bring them back."""
+    other, admin = await lms.make_school(), await lms.admin()
+    body = {"kind": "courses.course", "ids": [school.course["id"], other.course["id"]]}
+    deletion = (await admin.post("/deletions", body)).json()
+    await lms.work_off()
+    for one in (school, other):
+        assert (await one.principal.get(f"/deletions/{deletion['id']}")).status_code == 404
+        assert (await one.principal.post(f"/deletions/{deletion['id']}/restore")).status_code == 404
+        assert deletion["id"] not in [found["id"] for found in await one.principal.items("/deletions")]
+    # Their own course they may.
+    assert (await school.principal.post(f"/courses/{school.course['id']}/restore")).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.get(f"/courses/{school.course['id']}")).status_code == 200
+    # What is left is the other one's alone.
+    assert (await school.principal.get(f"/deletions/{deletion['id']}")).status_code == 404
+    shown = (await other.principal.get(f"/deletions/{deletion['id']}")).json()
+    assert shown["root"] == {"kind": "courses.course", "id": other.course["id"], "label": "Biology"}
+    assert (await other.principal.post(f"/deletions/{deletion['id']}/restore")).status_code == 202
+
+
 @pytest.mark.parametrize("kind", ["institutions.institution", "courses.course", "enrollments.enrollment", "users.user"])
 async def test_each_kind_asks_its_own_rules(lms: Lms, school: School, kind: str) -> None:
     made: dict[str, Any] = {}

@@ -35,17 +35,11 @@ async def moment(lab: Laboratory) -> None:
 
 
 def killing(name: str) -> Experiment:
-    """`kill -9` three times; `up` starts it anew."""
+    """`kill -9`; `up` starts it anew."""
 
     async def run(lab: Laboratory) -> None:
-        for _ in range(3):
-            await moment(lab)
-            before = lab.running.status()["processes"][name]["pid"]
-            lab.kill(name)
-            for _ in range(600):
-                await asyncio.sleep(0.1)
-                if lab.running.status()["processes"][name]["pid"] not in (None, before):
-                    break
+        await moment(lab)
+        lab.kill(name)
 
     return run
 

@@ -158,14 +158,15 @@ class Laboratory:
         """A new one, patient for a while."""
         return httpx2.AsyncClient(base_url=self.running.url, timeout=15)
 
-    async def load(self, seconds: float) -> None:
-        """Clients that write until the time is over, and insist on each write until it is acknowledged."""
+    async def load(self, happening: asyncio.Future[None], seconds: float) -> None:
+        """Clients that write while something happens and a little longer, and insist on each write until it is done."""
         until = time.monotonic() + seconds
-        await asyncio.gather(*(self.write_until(until) for _ in range(CLIENTS)))
+        await asyncio.gather(*(self.write(happening, until) for _ in range(CLIENTS)))
+        await happening
 
-    async def write_until(self, until: float) -> None:
+    async def write(self, happening: asyncio.Future[None], until: float) -> None:
         """One client."""
-        while time.monotonic() < until:
+        while time.monotonic() < until or not happening.done():
             await self.random.choice((self.make_page, self.make_page, self.turn_page, self.enroll, self.hand_in))()
 
     async def insist(self, method: str, path: str, body: Any = None) -> httpx2.Response | None:

@@ -38,9 +38,7 @@ async def run(lab: Laboratory, name: str) -> dict[str, object]:
     """Clients write while it happens, and a little longer."""
     begun = time.monotonic()
     happening = asyncio.ensure_future(EXPERIMENTS[name](lab))
-    await lab.load(LOAD_SECONDS)
-    await happening
-    await lab.load(1)
+    await lab.load(happening, LOAD_SECONDS)
     found = await lab.reckon()
     return {"experiment": name, "seed": lab.seed, **found, "seconds": round(time.monotonic() - begun, 1)}
 

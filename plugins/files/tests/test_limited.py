@@ -37,6 +37,12 @@ def children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "lms_files.extraction" in child.cmdline()]
 
 
+async def gone(child: psutil.Process) -> None:
+    """Until whoever waits for it knows."""
+    while psutil.pid_exists(child.pid):
+        await asyncio.sleep(0.01)
+
+
 async def opened(pipe: Path) -> int:
     """A descriptor for writing; returns when a child has begun to read."""
     return await asyncio.to_thread(os.open, pipe, os.O_WRONLY)
@@ -68,16 +74,36 @@ async def test_output_is_limited(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("kind", "reason"), [(signal.SIGSEGV, "crashed"), (signal.SIGKILL, "out_of_memory")])
-async def test_the_childs_death_is_a_failure_like_others(pipe: Path, kind: signal.Signals, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "times", "reason"), [(signal.SIGSEGV, 1, "crashed"), (signal.SIGKILL, 3, "out_of_memory")]
+)
+async def test_the_childs_death_is_a_failure_like_others(
+    pipe: Path, kind: signal.Signals, times: int, reason: str
+) -> None:
     running = asyncio.create_task(run_limited(job_for("text", pipe, "text/plain")))
-    descriptor = await opened(pipe)
-    (child,) = children()
-    child.send_signal(kind)
+    for _ in range(times):
+        descriptor = await opened(pipe)
+        (child,) = children()
+        child.send_signal(kind)
+        await gone(child)
+        os.close(descriptor)
     outcome = await running
-    os.close(descriptor)
     assert isinstance(outcome, Failure)
     assert outcome.reason == reason
+
+
+@pytest.mark.anyio
+async def test_a_file_is_not_to_blame_for_a_child_that_somebody_killed(pipe: Path) -> None:
+    running = asyncio.create_task(text_of(pipe, "text/plain"))
+    descriptor = await opened(pipe)
+    (child,) = children()
+    child.kill()
+    await gone(child)
+    os.close(descriptor)
+    descriptor = await opened(pipe)
+    os.write(descriptor, b"words")
+    os.close(descriptor)
+    assert (await running).pages == ("words",)
 
 
 @pytest.mark.anyio
