@@ -35,14 +35,21 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield found
 
 
-async def big_course(running: System, admin: Caller) -> str:
+async def big_course(running: System, admin: Caller, people: int = PEOPLE) -> str:
     school = await admin.create("/institutions", {"name": "School", "slug": f"s{uuid4().hex[:8]}"})
     course = await admin.create("/courses", {"institution_id": school["id"], "code": "BIG", "title": "Big"})
-    await running.sql(ENROLL_MANY, uuid4().hex, PEOPLE, course["id"])
+    await running.sql(ENROLL_MANY, uuid4().hex, people, course["id"])
     return str(course["id"])
 
 
-@pytest.mark.parametrize("victim", ["worker", "relay", "redis", "api", "scheduler", "postgres"])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "worker",
+        "postgres",
+        *(pytest.param(one, marks=pytest.mark.faults) for one in ("relay", "redis", "api", "scheduler")),
+    ],
+)
 async def test_a_cascade_survives(running: System, victim: str) -> None:
     async with httpx2.AsyncClient(base_url=running.url, timeout=30) as client:
         admin = await running.admin(client)
@@ -64,6 +71,28 @@ async def test_a_cascade_survives(running: System, victim: str) -> None:
         await running.until("nothing is left to do", "SELECT count(*) = 0 FROM core_delivery WHERE done_at IS NULL")
         dead = await running.sql("SELECT count(*) FROM core_delivery WHERE dead_at IS NOT NULL")
         assert dead[0][0] == 0
+
+
+@pytest.mark.faults
+async def test_a_cascade_over_200_000_rows_survives_three_kills(running: System) -> None:
+    people = 200_000
+    async with httpx2.AsyncClient(base_url=running.url, timeout=60) as client:
+        admin = await running.admin(client)
+        course = await big_course(running, admin, people)
+        deletion = (await admin.delete(f"/courses/{course}")).json()["id"]
+        done = "SELECT count(*) >= $2 FROM enrollments_enrollment WHERE deletion_id = $1"
+        for part in (1, 50_000, 120_000):
+            await running.until(f"{part} rows are taken", done, deletion, part)
+            running.kill("worker")
+        await running.until("the cascade ends", "SELECT state = 'deleted' FROM core_deletion WHERE id = $1", deletion)
+        versions = "SELECT version, count(*) FROM enrollments_enrollment WHERE deletion_id = $1 GROUP BY 1"
+        assert [tuple(row) for row in await running.sql(versions, deletion)] == [(2, people)]
+        assert (await admin.post(f"/courses/{course}/restore")).status_code == 202
+        await running.until("it begins to come back", f"SELECT NOT ({done.partition('SELECT ')[2]})", deletion, people)
+        running.kill("worker")
+        await running.until("all is back", "SELECT state = 'restored' FROM core_deletion WHERE id = $1", deletion)
+        left = "SELECT count(*) FROM enrollments_enrollment WHERE course_id = $1 AND is_deleted"
+        assert (await running.sql(left, course))[0][0] == 0
 
 
 async def test_an_import_and_its_undo_survive(running: System) -> None:
@@ -96,7 +125,7 @@ async def test_an_import_and_its_undo_survive(running: System) -> None:
         assert (await running.sql(deletions, job))[0][0] == IMPORTED
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize("moment", [0.3, *(pytest.param(one, marks=pytest.mark.faults) for one in (0.0, 0.8))])
 async def test_files_under_way_survive(running: System, moment: float) -> None:
     async with httpx2.AsyncClient(base_url=running.url, timeout=60) as client:
         admin = await running.admin(client)

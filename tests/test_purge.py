@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from browser import upload
 from samples_of_kinds import SAMPLES
+from sqlalchemy import inspect
 
 from lms_core import purge
 from lms_core.testing import Lms, School
@@ -317,3 +318,16 @@ async def test_what_the_command_would_do(lms: Lms, school: School) -> None:
     overview = await purge.overview(lms.context)
     assert overview[0] == "The switch stands at manual."
     assert any(line.startswith("courses.course: ") for line in overview)
+
+
+async def test_what_points_at_a_row_says_what_becomes_of_it(lms: Lms) -> None:
+    """Each table that is no kind, and points at rows of kinds, is part of one of them or only mentions them."""
+    kinds = lms.context.platform.kinds
+    tables = {inspect(kind.model).local_table for kind in kinds.by_name.values()}
+    parts = {(inspect(part.model).local_table, part.column) for part in kinds.parts}
+    for table in next(iter(tables)).metadata.sorted_tables:
+        if table in tables:
+            continue
+        pointing = {c.name for c in table.columns for key in c.foreign_keys if key.column.table in tables}
+        needed = {name for name in pointing if not table.c[name].nullable}
+        assert not needed or any((table, name) in parts for name in needed), table.name

@@ -156,7 +156,7 @@ class Laboratory:
 
     def client(self) -> httpx2.AsyncClient:
         """A new one, patient for a while."""
-        return httpx2.AsyncClient(base_url=self.running.url, timeout=15)
+        return httpx2.AsyncClient(base_url=self.running.url, timeout=15, verify=False)
 
     async def load(self, happening: asyncio.Future[None], seconds: float) -> None:
         """Clients that write while something happens and a little longer, and insist on each write until it is done."""
@@ -219,14 +219,15 @@ class Laboratory:
         state, path = self.ledger.state.pop(title), f"/materials/{self.ledger.pages[title]}"
         if state == "alive":
             answer = await self.insist("DELETE", path)
-            # 404: an earlier try was done, and its answer lost.
             ends, done = "dead", (202, 404)
         else:
             answer = await self.insist("POST", f"{path}/restore")
             ends, done = "alive", (202, 409)
         if answer is not None:
             assert answer.status_code in done, answer.text
-            self.ledger.state[title] = ends
+            # 404: an earlier try was done, and its answer lost; or it is not back yet from an earlier restore.
+            if answer.status_code != 404:
+                self.ledger.state[title] = ends
 
     async def enroll(self) -> None:
         """Somebody new."""

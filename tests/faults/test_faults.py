@@ -52,7 +52,7 @@ async def test_nothing_is_lost(lab: Laboratory, name: str) -> None:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 async def test_every_experiment(lab: Laboratory, name: str) -> None:
     found = await run(lab, name)
-    print(json.dumps(found))
+    print(json.dumps(found), flush=True)
 
 
 @pytest.mark.faults
