@@ -209,6 +209,22 @@ async def test_children_made_while_the_parent_is_deleted_are_never_orphans(lms: 
     assert await live_under_dead(lms) == []
 
 
+async def test_a_child_that_is_being_made_holds_the_delete_of_its_parent_up(lms: Lms, school: School) -> None:
+    """Else the cascade could be through before the child is there."""
+    course_id, path = UUID(school.course["id"]), f"/courses/{school.course['id']}"
+    async with lms.context.unit_of_work() as uow:
+        await uow.hold("courses.course", course_id)
+        deleting = asyncio.ensure_future(school.principal.delete(path))
+        await asyncio.wait([deleting], timeout=1)
+        if deleting.done():
+            await lms.work_off()
+        section = uow.model("courses.section")(course_id=course_id, name="Late")  # type: ignore[call-arg]
+        await uow.add(section)
+    assert (await deleting).status_code == 202
+    await lms.work_off()
+    assert await live_under_dead(lms) == []
+
+
 async def test_two_deletes_at_once_make_one_deletion(lms: Lms, school: School) -> None:
     path = f"/courses/{school.course['id']}"
     answers = await asyncio.gather(*(school.principal.delete(path) for _ in range(10)))

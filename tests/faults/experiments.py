@@ -274,7 +274,8 @@ def poisoning(how: str) -> Experiment:
             await asyncio.sleep(0.5)
             # Waiting between attempts is tested elsewhere, and takes minutes.
             await lab.sql(
-                "UPDATE core_delivery SET next_attempt_at = now() WHERE id = ANY($1) AND NOT in_flight AND dead_at IS NULL",
+                "UPDATE core_delivery SET next_attempt_at = now() + interval '0.5 s' "
+                "WHERE id = ANY($1) AND NOT in_flight AND dead_at IS NULL AND next_attempt_at > now() + interval '0.5 s'",
                 ids,
             )
             dead = await lab.sql("SELECT count(*) FROM core_delivery WHERE id = ANY($1) AND dead_at IS NOT NULL", ids)
