@@ -28,6 +28,7 @@ from lms_core.deletion import (
     retention,
     stamp,
 )
+from lms_core.errors import Unavailable
 from lms_core.kinds import Kind
 from lms_core.restoring import (
     PARENTS,
@@ -118,7 +119,7 @@ async def finish_cascade(uow: UnitOfWork, event: Deleted) -> None:
     root = uow.context.platform.kinds.by_name[event.kind]
     deletion.state, deletion.counts = "deleted", await count_taken(uow, root, event.deletion_id)
     # What was taken may have to be kept for longer than what was named.
-    kept = await retention(uow, root, deletion.root_ids, list(deletion.counts))
+    kept = await retention(uow, root, deletion.root_ids, list(deletion.counts), deletion.id)
     deletion.purge_after = max(deletion.purge_after, deletion.created_at + kept)
 
 
@@ -134,14 +135,28 @@ async def run_restore(context: Context, event: RestoreRequested) -> None:
         for kind in reversed(below):
             if not await in_chunks(context, lambda uow, kind=kind: revive_chunk(uow, event, kind)):  # type: ignore[misc]
                 return
-        conflict = await context.retry(lambda uow: finish_restore(uow, event, root))
+        while not await context.retry(lambda uow: finish_restore(uow, event, root)):
+            # Another restore has left rows to this one, since they hang under what it brings back.
+            for kind in reversed(below):
+                if not await in_chunks(context, lambda uow, kind=kind: revive_chunk(uow, event, kind)):  # type: ignore[misc]
+                    return
+        return
+    except InTheWay as found:
+        conflict = found.conflict
     except IntegrityError as error:
         reason = str(error.orig)
         detail = "Something that came back has met another thing of the same kind and key; ask for a preview."
         conflict = Conflict(event.kind, event.id, "natural_key_taken", detail)
-    if conflict is not None:
-        log.warning("restore is taken back", deletion=str(event.deletion_id), conflict=conflict.code, reason=reason)
-        await context.retry(lambda uow: take_back(uow, event, conflict))
+    log.warning("restore is taken back", deletion=str(event.deletion_id), conflict=conflict.code, reason=reason)
+    await context.retry(lambda uow: take_back(uow, event, conflict))
+
+
+class InTheWay(Exception):
+    """The end of a restore meets a conflict: nothing of that transaction may stay."""
+
+    def __init__(self, conflict: Conflict) -> None:
+        super().__init__(conflict.detail)
+        self.conflict = conflict
 
 
 async def claim_chunk(uow: UnitOfWork, event: RestoreRequested, edge: Cascade, kind: Kind) -> int | None:
@@ -212,12 +227,19 @@ async def leave_to_other_deletions(uow: UnitOfWork, deletion: Deletion, kind: Ki
 
 
 async def leave_to(uow: UnitOfWork, kind: Kind, moved: dict[UUID, UUID]) -> None:
-    """Give rows to the deletions that hold what they hang under."""
+    """Give rows to the deletions that hold what they hang under. Raises Unavailable when that has just been restored."""
     for deletion_id in sorted(set(moved.values())):
         staying = [id for id, other in moved.items() if other == deletion_id]
         await uow.session.execute(stamp(kind.model, deletion_id).where(among(col(kind.model.id), staying)))
-        other = (await uow.session.execute(select(Deletion).where(col(Deletion.id) == deletion_id))).scalar_one()
+        held = select(Deletion).where(col(Deletion.id) == deletion_id).with_for_update()
+        other = (await uow.session.execute(held)).scalar_one()
+        if other.state not in ("cascading", "deleted", "restoring"):
+            raise Unavailable("What this hangs under has just come back; it is looked at again.", "busy")
         other.counts = {**other.counts, kind.name: other.counts.get(kind.name, 0) + len(staying)}
+        if other.state != "restoring":
+            # What hangs under these rows came back before them, and has to go with them again.
+            other.state = "cascading"
+            uow.emit(Deleted(deletion_id=other.id, kind=other.root_kind, id=other.root_id))
 
 
 def reacts_to_restore(kind: Kind) -> bool:
@@ -225,21 +247,23 @@ def reacts_to_restore(kind: Kind) -> bool:
     return any(reaction.restored is not None for reaction in kind.reactions)
 
 
-async def finish_restore(uow: UnitOfWork, event: RestoreRequested, root: Kind) -> Conflict | None:
-    """The roots come back, unless something has come in their way meanwhile: then that."""
+async def finish_restore(uow: UnitOfWork, event: RestoreRequested, root: Kind) -> bool:
+    """The roots come back; False when rows under them still have to. InTheWay when something has come in between."""
     uow.caused_by = event.actor_id
     deletion = await hold_in_state(uow, event.deletion_id, "restoring", for_change=True)
     if deletion is None:
-        return None
+        return True
+    left = await count_taken(uow, root, deletion.id)
+    if set(left) - {root.name}:
+        return False
     walk = Walk(uow.context.platform.kinds, root, None, deletion.id)
     if PARENTS in deletion.choices:
-        conflict = await revive_parents(uow, deletion, root, walk)
-        if conflict is not None:
-            return conflict
+        await revive_parents(uow, deletion, root, walk)
     if not await hold_above(uow, root, deletion.root_ids, deletion.id, for_change=reacts_to_restore(root)):
-        return Conflict(root.name, deletion.root_id, "parent_deleted", "What it belongs to was deleted meanwhile.")
+        detail = "What it belongs to was deleted meanwhile."
+        raise InTheWay(Conflict(root.name, deletion.root_id, "parent_deleted", detail))
     if conflicts := await find_conflicts(uow, root, deletion.root_ids, walk, deletion.choices):
-        return conflicts[0]
+        raise InTheWay(conflicts[0])
     await leave_branches(uow, deletion, root)
     back = await uow.session.execute(select(walk.ids[root.name].c.id))
     await revive(uow, root, list(back.scalars()), deletion.choices)
@@ -247,15 +271,25 @@ async def finish_restore(uow: UnitOfWork, event: RestoreRequested, root: Kind) -
     uow.emit(Restored(deletion_id=event.deletion_id, kind=event.kind, id=event.id))
     if deletion.taken_from is not None:
         await settle(uow, deletion.taken_from)
+    await bring_parts_along(uow, deletion, event.actor_id)
     uow.announce("all")
-    return None
+    return True
 
 
-async def revive_parents(uow: UnitOfWork, deletion: Deletion, root: Kind, walk: Walk) -> Conflict | None:
+async def bring_parts_along(uow: UnitOfWork, deletion: Deletion, actor_id: UUID | None) -> None:
+    """Parts that were to come back alone, and could not, come with the whole."""
+    parts = select(Deletion).where(col(Deletion.taken_from) == deletion.id, col(Deletion.state) == "deleted")
+    for part in (await uow.session.execute(parts.order_by(col(Deletion.id)).with_for_update())).scalars():
+        part.state, part.choices, part.conflict = "restoring", deletion.choices, None
+        asked = RestoreRequested(deletion_id=part.id, kind=part.root_kind, id=part.root_id, actor_id=actor_id)
+        uow.emit(asked)
+
+
+async def revive_parents(uow: UnitOfWork, deletion: Deletion, root: Kind, walk: Walk) -> None:
     """Bring back what the roots hang under, from the top, and nothing else of that."""
     above = await dead_above(uow, root, deletion.root_ids, walk)
     if conflicts := await conflicts_above(uow, above, deletion.choices):
-        return conflicts[0]
+        raise InTheWay(conflicts[0])
     larger: set[UUID] = set()
     for name, ids in above.items():
         kind = uow.context.platform.kinds.by_name[name]
@@ -270,14 +304,14 @@ async def revive_parents(uow: UnitOfWork, deletion: Deletion, root: Kind, walk: 
         still = set((await uow.session.execute(states.order_by(col(Deletion.id)).with_for_update())).scalars())
         for id, holder in held.items():
             if holder not in still or not await hold_above(uow, kind, [id], holder):
-                return Conflict(name, id, "parent_deleted", "What it belongs to was deleted or restored meanwhile.")
+                detail = "What it belongs to was deleted or restored meanwhile."
+                raise InTheWay(Conflict(name, id, "parent_deleted", detail))
             await revive(uow, kind, [id], deletion.choices)
             uow.record(RESTORED, name, id)
             uow.emit(Restored(deletion_id=holder, kind=name, id=id))
         larger |= set(held.values())
     for holder in sorted(larger):
         await settle(uow, holder)
-    return None
 
 
 async def leave_branches(uow: UnitOfWork, deletion: Deletion, root: Kind) -> None:

@@ -6,14 +6,14 @@ Only rows that live are stamped, so what was deleted earlier keeps its older del
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 from fastapi import Response
 from pydantic import BaseModel
-from sqlalchemy import ARRAY, DateTime, Index, String, Uuid, cast, func, inspect, null, select, text, update
+from sqlalchemy import ARRAY, DateTime, Index, Select, String, Uuid, cast, func, inspect, null, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, col
 
@@ -28,6 +28,7 @@ from lms_core.uow import UnitOfWork
 
 RETENTION_DAYS = 30
 
+RemoveOne = Callable[[UUID], Awaitable[None]]
 State = Literal["cascading", "deleted", "restoring", "restored", "purged"]
 
 
@@ -150,23 +151,24 @@ async def delete(uow: UnitOfWork, model: type[Table], id: UUID, if_match: str | 
     a preview; nothing is written.
     """
     row = await uow.lock(model, id, if_match)
-    found = (id, str(getattr(row, model.label_column)))
-    if uow.gathered is not None:
-        uow.gathered.append(found)
+    kind, label = uow.context.platform.kinds.of(model), str(getattr(row, model.label_column))
+    if uow.together is not None:
+        await take(uow, kind, [id], uow.together)
         return Response(status_code=204)
-    return await delete_all(uow, uow.context.platform.kinds.of(model), [found])
-
-
-async def delete_all(uow: UnitOfWork, kind: Kind, roots: Sequence[tuple[UUID, str]]) -> Response:
-    """Delete rows, which are locked and given with their labels, as one deletion."""
-    ids, label = [id for id, _ in roots], label_of([label for _, label in roots])
     if uow.dry_run:
-        walk = Walk(uow.context.platform.kinds, kind, ids)
-        return await preview_answer(uow, RootRead(kind=kind.name, id=ids[0], label=label), walk, [])
+        walk = Walk(uow.context.platform.kinds, kind, [id])
+        return await preview_answer(uow, RootRead(kind=kind.name, id=id, label=label), walk, [])
+    deletion = await begin(uow, kind, [id], label)
+    await take(uow, kind, [id], deletion.id)
+    return await finish(uow, kind, deletion)
+
+
+async def begin(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID], label: str) -> Deletion:
+    """A new deletion, which has taken nothing yet."""
     deletion = Deletion(
         root_kind=kind.name,
         root_id=ids[0],
-        root_ids=ids,
+        root_ids=list(ids),
         label=label,
         actor_id=uow.access.actor_id,
         reason=uow.reason,
@@ -174,15 +176,66 @@ async def delete_all(uow: UnitOfWork, kind: Kind, roots: Sequence[tuple[UUID, st
     )
     uow.session.add(deletion)
     await uow.session.flush()
-    taken = await stamp_roots(uow, kind, ids, deletion.id)
-    deletion.counts = {kind.name: len(taken)}
+    return deletion
+
+
+async def take(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID], deletion_id: UUID) -> None:
+    """Stamp roots, which are locked, and let the plugins react."""
+    taken = await stamp_roots(uow, kind, ids, deletion_id)
     await react_to_delete(uow, kind, taken)
-    uow.emit(Deleted(deletion_id=deletion.id, kind=kind.name, id=ids[0]))
     for id in ids:
         uow.record(DELETED, kind.name, id)
+
+
+async def finish(uow: UnitOfWork, kind: Kind, deletion: Deletion) -> Response:
+    """The roots are taken, and a worker takes what hangs under them."""
+    table = inspect(kind.model).local_table
+    taken = select(func.count()).select_from(table).where(table.c.deletion_id == deletion.id)
+    deletion.counts = {kind.name: (await uow.session.execute(taken)).scalar_one()}
+    uow.emit(Deleted(deletion_id=deletion.id, kind=kind.name, id=deletion.root_id))
     if feeds_roles(uow, kind):
         uow.announce("all")
     return await deletion_answer(uow, deletion)
+
+
+async def delete_together(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID], one: RemoveOne) -> Response:
+    """Delete rows as one deletion. `one` asks what has to be asked for each, with those before it gone, and ends in `delete`.
+
+    In a dry run a preview: what the rules refuse is refused, and the transaction is then not committed.
+    """
+    table = inspect(kind.model).local_table
+    named = select(table.c.id, cast(table.c[kind.model.label_column], String).label("label"))
+    walk = Walk(uow.context.platform.kinds, kind, ids)
+    counts, people = (await walk.count(uow), await affected(uow, walk)) if uow.dry_run else ({}, Affected.nobody())
+    deletion = await begin(uow, kind, ids, "")
+    uow.together = deletion.id
+    for id in ids:
+        # In a tree it may have gone with one before it.
+        gone = select(table.c.id).where(table.c.id == id, table.c.deletion_id == deletion.id)
+        if (await uow.session.execute(gone)).first() is None:
+            await one(id)
+    uow.together = None
+    deletion.root_ids = await topmost(uow, kind, ids)
+    deletion.root_id = deletion.root_ids[0]
+    labels = {row.id: row.label for row in await uow.session.execute(named.where(among(table.c.id, ids)))}
+    deletion.label = label_of([labels[id] for id in deletion.root_ids])
+    if uow.dry_run:
+        root = RootRead(kind=kind.name, id=deletion.root_id, label=deletion.label)
+        return JsonBytes(DeletionPreview(root=root, counts=counts, conflicts=[], affected=people).model_dump())
+    return await finish(uow, kind, deletion)
+
+
+async def topmost(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID]) -> list[UUID]:
+    """Of rows of a tree that were deleted together, those whose parent was not: the others go, and come back, with them."""
+    if not kind.is_tree:
+        return list(ids)
+    table = inspect(kind.model).local_table
+    parent = table.alias("parent")
+    column = table.c[kind.tree_column().key]
+    below = select(table.c.id).join(parent, parent.c.id == column)
+    below = below.where(among(table.c.id, ids), parent.c.deletion_id == table.c.deletion_id)
+    hanging = set((await uow.session.execute(below)).scalars())
+    return [id for id in ids if id not in hanging]
 
 
 def label_of(labels: Sequence[str]) -> str:
@@ -241,15 +294,28 @@ async def places_of(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID]) -> dict[st
             if id is not None:
                 found.setdefault(name, set()).add(id)
     for source in uow.context.platform.rules.sources if kind.is_person else ():
-        held = source.statement.subquery()
-        objects = select(held.c.object_id).where(among(held.c.actor_id, ids), held.c.object_id.is_not(None))
-        found.setdefault(source.kind, set()).update((await uow.session.execute(objects)).scalars())
+        # Those that the same delete took count too.
+        statements: tuple[Select[Any] | None, ...] = (source.statement, source.taken)
+        for asked in statements:
+            if asked is not None:
+                held = asked.subquery()
+                objects = select(held.c.object_id).where(among(held.c.actor_id, ids), held.c.object_id.is_not(None))
+                found.setdefault(source.kind, set()).update((await uow.session.execute(objects)).scalars())
     return found
 
 
-async def retention(uow: UnitOfWork, root: Kind, ids: Sequence[UUID], kinds: Collection[str]) -> timedelta:
-    """How long rows of these kinds, deleted with these roots, can be restored: the longest that holds for any."""
+async def retention(
+    uow: UnitOfWork, root: Kind, ids: Sequence[UUID], kinds: Collection[str], deletion_id: UUID | None = None
+) -> timedelta:
+    """How long rows of these kinds, deleted with these roots, can be restored: the longest that holds for any.
+
+    In a tree that was deleted, also what holds at each of its nodes.
+    """
     policy = uow.use_if_enabled(Retention)
+    if root.is_tree and deletion_id is not None:
+        table = inspect(root.model).local_table
+        nodes = select(table.c.id).where(table.c.deletion_id == deletion_id)
+        ids = [*ids, *(await uow.session.execute(nodes)).scalars()]
     days = None if policy is None else await policy.days(uow, kinds, await places_of(uow, root, ids))
     return timedelta(days=RETENTION_DAYS if days is None else days)
 

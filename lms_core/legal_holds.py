@@ -16,7 +16,7 @@ from lms_core.errors import Invalid, NotFound
 from lms_core.inputs import Input
 from lms_core.kinds import Kind, scope_columns
 from lms_core.pagination import Listing, Page, PageParams, Point
-from lms_core.permissions import Filter
+from lms_core.permissions import ACTOR_ID, Filter
 from lms_core.routing import Router, Uow, requires
 from lms_core.subtree import kinds_below
 from lms_core.types import Permission
@@ -67,7 +67,7 @@ class LegalHoldRead(BaseModel):
 def known_to_actor(uow: UnitOfWork) -> Filter:
     """Holds on objects, dead or alive, at which the actor may set holds."""
     platform = uow.context.platform
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = {"actor_id": uow.access.actor_id}
     parts: list[tuple[Kind, Filter]] = []
     for kind in platform.kinds.by_name.values():
         permitted = platform.rules.restorable(uow.access, kind, f"hold_{kind.plugin}_{kind.noun}_", HOLD.name)
@@ -76,7 +76,8 @@ def known_to_actor(uow: UnitOfWork) -> Filter:
             parts.append((kind, permitted))
 
     def write(hold: Any) -> Any:
-        return or_(
+        # A hold on themselves is not theirs to see, or to lift.
+        return (hold.object_id != ACTOR_ID) & or_(
             false(),
             *(
                 (hold.kind == kind.name)
@@ -150,8 +151,14 @@ async def is_held(uow: UnitOfWork, root: Kind, deletion_id: UUID) -> bool:
         held.setdefault(name, set()).add(id)
     for name in [name for name in held if name in kinds.by_name and kinds.by_name[name].is_tree]:
         held[name] |= await below(uow, kinds.by_name[name], held[name])
+    people = [name for name in held if name in kinds.by_name and kinds.by_name[name].is_person]
+    tables = {name: inspect(kinds.by_name[name].model).local_table for name in people}
     for kind in kinds_below(kinds, root) if held else ():
         covered = [among(column, held[name]) for name, column in scope_columns(kinds, kind.model) if name in held]
+        # And what mentions somebody who is held: the file that they own.
+        for column in inspect(kind.model).local_table.columns:
+            for key in column.foreign_keys:
+                covered += [among(column, held[name]) for name in people if key.column.table is tables[name]]
         taken = select(col(kind.model.id)).where(col(kind.model.deletion_id) == deletion_id, or_(false(), *covered))
         if covered and (await uow.session.execute(taken.limit(1))).first() is not None:
             return True

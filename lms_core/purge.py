@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, get_args
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import Table as SqlTable
 from sqlmodel import Field, SQLModel, col
 
-from lms_core.db import Record, among
+from lms_core.db import Record, Table, among
 from lms_core.deletion import Deletion, retention
 from lms_core.kinds import Kind, kind_name
 from lms_core.legal_holds import is_held
@@ -90,9 +91,19 @@ async def call_for_purge(uow: UnitOfWork) -> None:
 async def purge_on_schedule(context: Context, event: PurgeDue) -> None:
     """The handler: as much as there is time for."""
     until = time.monotonic() + SCHEDULED_SECONDS
+    failed = []
     for id in await due(context):
-        if time.monotonic() > until or await purge(context, id) == "stopped":
-            return
+        if time.monotonic() > until:
+            break
+        try:
+            if await purge(context, id) == "stopped":
+                break
+        except Exception:
+            # The others' time is over, too; this one is told of at the end.
+            log.exception("a deletion cannot be purged", deletion=str(id))
+            failed.append(str(id))
+    if failed:
+        raise RuntimeError(f"These deletions cannot be purged: {', '.join(failed)}")
 
 
 async def due(context: Context) -> list[UUID]:
@@ -113,15 +124,16 @@ async def purge(context: Context, deletion_id: UUID) -> Outcome:
     if outcome != "purged":
         return outcome
     async with context.unit_of_work() as uow:
-        root = (
-            await uow.session.execute(select(col(Deletion.root_kind)).where(col(Deletion.id) == deletion_id))
-        ).scalar_one()
-    for kind in in_order(kinds_below(context.platform.kinds, context.platform.kinds.by_name[root])):
+        name = select(col(Deletion.root_kind)).where(col(Deletion.id) == deletion_id)
+        root = context.platform.kinds.by_name[(await uow.session.execute(name)).scalar_one()]
+    for kind in in_order(kinds_below(context.platform.kinds, root)):
         after: UUID | None = None
         while True:
-            step = await context.retry(lambda uow, kind=kind, after=after: remove_chunk(uow, deletion_id, kind, after))  # type: ignore[misc]
-            if step is None:
-                return "stopped"
+            step = await context.retry(
+                partial(remove_chunk, deletion_id=deletion_id, root=root, kind=kind, after=after)
+            )
+            if not isinstance(step, Step):
+                return step
             if not step.seen:
                 break
             # In a tree the leaves go first, and what they hung under is a leaf then.
@@ -151,16 +163,23 @@ async def begin(uow: UnitOfWork, deletion_id: UUID) -> Outcome:
         return "not deleted"
     now = (await uow.session.execute(select(func.now()))).scalar_one()
     # What was promised holds; what an institution has lengthened since, too.
-    kept = await retention(uow, kind, deletion.root_ids, [kind.name, *deletion.counts])
+    kept = await retention(uow, kind, deletion.root_ids, [kind.name, *deletion.counts], deletion.id)
     deletion.purge_after = max(deletion.purge_after, deletion.created_at + kept)
     if deletion.purge_after > now:
         return "kept longer"
     if await is_held(uow, kind, deletion_id):
         return "held"
+    part = select(col(Deletion.id)).where(col(Deletion.taken_from) == deletion_id, col(Deletion.state) == "restoring")
+    if (await uow.session.execute(part.limit(1))).first() is not None:
+        return "waits"
     if await has_others_below(uow, kind, deletion_id):
         return "waits"
     # What it was called may be somebody's name.
     deletion.state, deletion.label, deletion.reason, deletion.conflict = "purged", "", None, None
+    earlier = update(Deletion).where(
+        among(col(Deletion.root_id), deletion.root_ids), col(Deletion.state).in_(("restored", "purged"))
+    )
+    await uow.session.execute(earlier.values(label="", reason=None, conflict=None))
     return "purged"
 
 
@@ -172,9 +191,22 @@ async def has_others_below(uow: UnitOfWork, root: Kind, deletion_id: UUID) -> bo
             child, parent = inspect(edge.child).local_table, inspect(kind.model).local_table.alias("parent")
             other = select(child.c.id).join(parent, parent.c.id == child.c[edge.column])
             other = other.where(parent.c.deletion_id == deletion_id, child.c.deletion_id.is_distinct_from(deletion_id))
-            if (await uow.session.execute(other.limit(1))).first() is not None:
+            if (await uow.session.execute(other.where(~is_emptied(child)).limit(1))).first() is not None:
+                return True
+        for part in (part for part in kinds.parts if part.of is kind.model and issubclass(part.model, Table)):
+            child, parent = inspect(part.model).local_table.alias("part"), inspect(kind.model).local_table
+            other = select(child.c.id).join(parent, parent.c.id == child.c[part.column])
+            # A part that was deleted by itself was promised to be kept for itself.
+            other = other.where(parent.c.deletion_id == deletion_id, child.c.deletion_id != deletion_id)
+            if (await uow.session.execute(other.where(~is_emptied(child)).limit(1))).first() is not None:
                 return True
     return False
+
+
+def is_emptied(table: Any) -> Any:
+    """A row that is only there since something needs it: what took it was removed for good."""
+    done = exists().where(col(Deletion.id) == table.c.deletion_id, col(Deletion.purged_at).is_not(None))
+    return done.correlate(table)
 
 
 class Step:
@@ -184,10 +216,14 @@ class Step:
         self.seen, self.removed = seen, removed
 
 
-async def remove_chunk(uow: UnitOfWork, deletion_id: UUID, kind: Kind, after: UUID | None) -> Step | None:
-    """Remove up to a chunk of rows of a kind; None when the switch was turned."""
+async def remove_chunk(
+    uow: UnitOfWork, deletion_id: UUID, root: Kind, kind: Kind, after: UUID | None
+) -> Step | Literal["stopped", "held"]:
+    """Remove up to a chunk of rows of a kind, unless the switch was turned, or a hold was set, meanwhile."""
     if await mode(uow) == "stopped":
-        return None
+        return "stopped"
+    if await is_held(uow, root, deletion_id):
+        return "held"
     # Each row that goes is looked for in every table that could mention it.
     await uow.session.execute(text(f"SET LOCAL statement_timeout = '{CHUNK_SECONDS}s'"))
     held = select(col(Deletion.id)).where(
@@ -301,12 +337,16 @@ async def overview(context: Context) -> list[str]:
 
 async def run(context: Context, dry_run: bool, limit: int | None) -> AsyncIterator[str]:
     """What the command does, line by line; it stops when the switch is turned."""
-    for id in (await due(context))[:limit]:
+    begun = 0
+    for id in await due(context):
+        if begun == limit:
+            return
         async with context.unit_of_work() as uow:
             deletion = (await uow.session.execute(select(Deletion).where(col(Deletion.id) == id))).scalar_one()
         outcome = await context.retry(lambda uow, id=id: foresee(uow, id)) if dry_run else await purge(context, id)  # type: ignore[misc]
         numbers = ", ".join(f"{number} {kind}" for kind, number in deletion.counts.items())
         yield f"{id} of {deletion.created_at:%F}, {numbers}: {'would be ' if dry_run else ''}{outcome}"
+        begun += outcome == "purged"
         if outcome == "stopped":
             return
 

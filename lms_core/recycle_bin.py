@@ -10,8 +10,8 @@ from sqlalchemy import Uuid, and_, bindparam, case, exists, false, func, null, o
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, col
 
-from lms_core.db import among, like_pattern
-from lms_core.deletion import Deletion, DeletionRead, State, delete, delete_all, name_of
+from lms_core.db import like_pattern
+from lms_core.deletion import Deletion, DeletionRead, State, delete, delete_together, name_of
 from lms_core.errors import Invalid, NotFound, Problem
 from lms_core.inputs import Input
 from lms_core.kinds import Kind
@@ -20,7 +20,6 @@ from lms_core.permissions import Filter
 from lms_core.platform import Platform
 from lms_core.restoring import RestoreRequest, restore_deletion
 from lms_core.routing import Router, Uow, signed_in
-from lms_core.subtree import Walk
 from lms_core.types import Removal
 from lms_core.uow import UnitOfWork
 
@@ -81,32 +80,20 @@ async def delete_many(uow: UnitOfWork, data: DeleteMany) -> Response:
         raise Invalid(
             "unknown_kind", f"Things of this kind are not deleted together; use one of: {known}.", ("body", "kind")
         )
-    gathered: list[tuple[UUID, str]] = []
-    uow.gathered = gathered
-    for id in sorted(set(data.ids)):
+    removal = kind.removal
+
+    async def remove(id: UUID) -> None:
         try:
-            await gather(uow, kind, kind.removal, id)
+            await remove_one(uow, kind, removal, id)
         except Problem as problem:
             problem.extra["id"] = str(id)
             raise
-    uow.gathered = None
-    return await delete_all(uow, kind, await topmost(uow, kind, gathered))
+
+    return await delete_together(uow, kind, sorted(set(data.ids)), remove)
 
 
-async def topmost(uow: UnitOfWork, kind: Kind, gathered: list[tuple[UUID, str]]) -> list[tuple[UUID, str]]:
-    """Of rows of a tree, those that hang under no other one of them; those go with it."""
-    if not kind.is_tree:
-        return gathered
-    tree = Walk(uow.context.platform.kinds, kind, [id for id, _ in gathered]).ids[kind.name]
-    hanging = select(col(kind.model.id)).where(
-        among(col(kind.model.id), [id for id, _ in gathered]), kind.tree_column().in_(select(tree.c.id))
-    )
-    below = set((await uow.session.execute(hanging)).scalars())
-    return [root for root in gathered if root[0] not in below]
-
-
-async def gather(uow: UnitOfWork, kind: Kind, removal: Removal, id: UUID) -> None:
-    """Ask for one row what its own route would ask, and lock it."""
+async def remove_one(uow: UnitOfWork, kind: Kind, removal: Removal, id: UUID) -> None:
+    """Delete one row as its own route would, after what that would ask."""
     if removal.permission is not None:
         await uow.require(removal.permission, kind.model, id)
     if removal.function is not None:
@@ -155,7 +142,7 @@ def router(platform: Platform) -> Router:
         response_model=DeletionRead,
         dependencies=[signed_in("each thing is asked for by the rules of its own kind")],
     )
-    async def delete_together(uow: Uow, data: DeleteMany) -> Response:
+    async def delete_rows(uow: Uow, data: DeleteMany) -> Response:
         """Delete up to 100 things of one kind as one deletion; all of them, or none."""
         return await delete_many(uow, data)
 

@@ -58,8 +58,8 @@ async def restore(uow: UnitOfWork, model: type[Table], id: UUID, request: Restor
     409 `not_deleted`, `parent_deleted`, `natural_key_taken`, or what the plugins' reactions say.
     """
     kind = uow.context.platform.kinds.of(model)
-    choices = chosen(uow, request)
     deletion_id = await find_dead(uow, kind, id)
+    choices = chosen(uow, request)
     deletion = await hold_deletion(uow, deletion_id)
     # Once more under the lock: a part of the deletion may have become one of its own meanwhile.
     if not uow.dry_run and await find_dead(uow, kind, id) != deletion_id:
@@ -128,13 +128,15 @@ def not_deleted(kind: Kind) -> StateConflict:
     return StateConflict("not_deleted", f"This {kind.noun.replace('_', ' ')} is not deleted.")
 
 
-def parent_deleted(kind: Kind, id: UUID, child: Kind, child_id: UUID) -> Conflict:
-    """What it hangs under is deleted."""
-    noun = kind.noun.replace("_", " ")
-    detail = (
-        f"The {noun} it belongs to is deleted; restore that first, or send on_conflict: {PARENTS} to bring back both."
-    )
-    return Conflict(child.name, child_id, "parent_deleted", detail, (PARENTS,))
+def parent_deleted(uow: UnitOfWork, name: str, id: UUID, child: Kind, child_id: UUID, may_come: bool) -> Conflict:
+    """What it hangs under is deleted. People come back whole, never as what something of theirs hangs under.
+
+    Else they would come without the roles by which others are known to be below them.
+    """
+    noun = uow.context.platform.kinds.by_name[name].noun.replace("_", " ")
+    hint = f", or send on_conflict: {PARENTS} to bring back both" if may_come else ""
+    detail = f"The {noun} it belongs to is deleted; restore that first{hint}."
+    return Conflict(child.name, child_id, "parent_deleted", detail, (PARENTS,) if may_come else ())
 
 
 async def restore_whole(uow: UnitOfWork, kind: Kind, deletion: Deletion, choices: Sequence[str]) -> Response:
@@ -169,10 +171,10 @@ async def restore_part(uow: UnitOfWork, kind: Kind, id: UUID, larger: Deletion, 
     label = (await uow.session.execute(named)).scalar_one()
     if uow.dry_run:
         return await preview_answer(uow, RootRead(kind=kind.name, id=id, label=label), walk, conflicts)
-    refuse(conflicts, root={"kind": larger.root_kind, "id": str(larger.root_id), "label": larger.label})
+    refuse(conflicts, root={"kind": larger.root_kind, "id": str(larger.root_id)})
+    # Why the larger thing was deleted, whoever restores a part of it need not know.
     part = Deletion(
-        root_kind=kind.name, root_id=id, root_ids=[id], label=label, actor_id=larger.actor_id, reason=larger.reason,
-        taken_from=larger.id, purge_after=larger.purge_after,
+        root_kind=kind.name, root_id=id, root_ids=[id], label=label, actor_id=larger.actor_id, taken_from=larger.id, purge_after=larger.purge_after,
     )  # fmt: skip
     uow.session.add(part)
     await uow.session.flush()
@@ -205,18 +207,46 @@ async def find_conflicts(
     """Everything that stands in the way when these rows are to come back."""
     above = await dead_above(uow, root, ids, walk)
     conflicts: list[Conflict] = []
-    if above and PARENTS not in choices:
+    people = [name for name in above if uow.context.platform.kinds.by_name[name].is_person]
+    if people or (above and PARENTS not in choices):
         kind, dead = next(reversed(above.items()))
-        conflicts += [parent_deleted(uow.context.platform.kinds.by_name[kind], id, root, ids[0]) for id in dead]
+        conflicts += [parent_deleted(uow, kind, id, root, ids[0], not people) for id in dead]
     elif above:
         conflicts += await conflicts_above(uow, above, choices)
-    for name, coming in walk.ids.items():
-        kind_ = uow.context.platform.kinds.by_name[name]
-        conflicts += await natural_key_conflicts(uow, kind_, coming, choices)
-        if kind_.reactions:
-            taken = list((await uow.session.execute(select(coming.c.id))).scalars())
-            conflicts += await conflicts_of_reactions(uow, kind_, taken, choices)
+    if above and not conflicts:
+        conflicts += await conflicts_under(uow, above, walk, choices)
+    else:
+        conflicts += await conflicts_within(uow, walk, choices)
     return conflicts[:MAX_CONFLICTS]
+
+
+async def conflicts_within(uow: UnitOfWork, walk: Walk, choices: Collection[str]) -> list[Conflict]:
+    """What stands in the way of the rows themselves."""
+    found: list[Conflict] = []
+    for name, coming in walk.ids.items():
+        kind = uow.context.platform.kinds.by_name[name]
+        found += await natural_key_conflicts(uow, kind, coming, choices)
+        if kind.reactions:
+            taken = list((await uow.session.execute(select(coming.c.id))).scalars())
+            found += await conflicts_of_reactions(uow, kind, taken, choices)
+    return found
+
+
+async def conflicts_under(
+    uow: UnitOfWork, above: dict[str, list[UUID]], walk: Walk, choices: Collection[str]
+) -> list[Conflict]:
+    """The same, asked as if what they hang under lived: then nobody is appointed along with a course that is dead."""
+    entries = dict(uow.trail.entries)
+    savepoint = await uow.session.begin_nested()
+    for name, ids in above.items():
+        kind = uow.context.platform.kinds.by_name[name]
+        if RENAME in choices:
+            await rename_taken(uow, kind, ids)
+        await uow.session.execute(stamp(kind.model, None).where(among(col(kind.model.id), ids)))
+    found = await conflicts_within(uow, walk, choices)
+    await savepoint.rollback()
+    uow.trail.entries = entries
+    return found
 
 
 async def conflicts_above(uow: UnitOfWork, above: dict[str, list[UUID]], choices: Collection[str]) -> list[Conflict]:
@@ -351,7 +381,7 @@ async def free_key(uow: UnitOfWork, kind: Kind, id: UUID, taken: str) -> str:
     same = [own.c[part].is_not_distinct_from(other.c[part]) for part in kind.model.natural_key if part != name]
     for number in range(1, MAX_RENAMES):
         suffix = "-restored" if number == 1 else f"-restored-{number}"
-        candidate = taken[: longest - len(suffix)] + suffix
+        candidate = taken[: longest - len(suffix)].rstrip("-") + suffix
         here = ~other.c.is_deleted | (other.c.deletion_id == own.c.deletion_id)
         clash = exists().where(other.c.id != own.c.id, other.c[name] == candidate, here, *same).correlate(own)
         if not (await uow.session.execute(select(clash).where(own.c.id == id))).scalar_one():

@@ -30,6 +30,11 @@ class Affected(BaseModel):
     count: int
     people: list[PersonRead]
 
+    @classmethod
+    def nobody(cls) -> Affected:
+        """About nobody, or not asked."""
+        return cls(count=0, people=[])
+
 
 class Walk:
     """The rows under some roots, kind by kind, parents before children: one common table expression of ids for each.
@@ -118,7 +123,7 @@ async def affected(uow: UnitOfWork, walk: Walk) -> Affected:
     """Whom it is about: all are counted, those are named whom the caller may read."""
     ids, person = walk.people(), walk.kinds.person
     if ids is None or person is None:
-        return Affected(count=0, people=[])
+        return Affected.nobody()
     people = ids.cte("affected")
     model = person.model
     readable = uow.readable(model)

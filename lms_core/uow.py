@@ -132,8 +132,8 @@ class UnitOfWork:
         # What was asked of a delete or a restore: only to say what would happen, and why it is done.
         self.dry_run = False
         self.reason: str | None = None
-        # While several rows are deleted together: those that `delete` was called for.
-        self.gathered: list[tuple[UUID, str]] | None = None
+        # The deletion that several rows are deleted with.
+        self.together: UUID | None = None
 
     @property
     def actor_id(self) -> UUID:

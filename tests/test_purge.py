@@ -331,3 +331,125 @@ async def test_what_points_at_a_row_says_what_becomes_of_it(lms: Lms) -> None:
         pointing = {c.name for c in table.columns for key in c.foreign_keys if key.column.table in tables}
         needed = {name for name in pointing if not table.c[name].nullable}
         assert not needed or any((table, name) in parts for name in needed), table.name
+
+
+async def test_what_is_on_its_way_back_is_not_purged(lms: Lms, school: School) -> None:
+    made = await furnish(lms, school)
+    [assignment] = [
+        one["id"] for one in await school.teacher.items("/materials", course_id=school.course["id"], kind="assignment")
+    ]
+    body = {"kind": "materials.material", "ids": [assignment, made["document"]["id"]]}
+    id = UUID((await school.teacher.post("/deletions", body)).json()["id"])
+    await lms.work_off()
+    await lms.sql(
+        "UPDATE core_deletion SET created_at = '2020-01-01', purge_after = '2020-02-01' WHERE id = :id", id=id
+    )
+    assert (await school.teacher.post(f"/materials/{assignment}/restore")).status_code == 202
+    assert await purge.purge(lms.context, id) == "waits"
+    await lms.work_off()
+    shown = await school.student.get(f"/materials/submissions/{made['graded']['id']}")
+    assert shown.json()["grade"]["points"] == 4.0
+
+
+async def test_an_emptied_file_holds_no_course_up_and_is_found_no_more(lms: Lms, school: School) -> None:
+    made = await furnish(lms, school)
+    file = await deleted(lms, school.principal, f"/files/{made['file']['id']}")
+    assert await purge.purge(lms.context, file) == "purged"
+    await lms.work_off()
+    pages = await lms.sql(
+        "SELECT text FROM materials_text WHERE page > 0 AND material_id = :id", id=made["document"]["id"]
+    )
+    assert pages == []
+    course = await deleted(lms, school.principal, f"/courses/{school.course['id']}")
+    assert await purge.purge(lms.context, course) == "purged"
+
+
+async def test_people_and_what_is_below_count_for_how_long(lms: Lms, school: School) -> None:
+    admin = await lms.admin()
+    said = {"retention_days": 90, "retention_days_of": {"materials.submission": 3650}}
+    assert (await admin.patch(f"/institutions/{school.institution['id']}", said)).status_code == 200
+    district = await lms.make_institution()
+    moved = await admin.patch(f"/institutions/{school.institution['id']}", {"parent_id": district["id"]})
+    assert moved.status_code == 200
+    await furnish(lms, school)
+    kept = "SELECT (purge_after - created_at)::text AS kept FROM core_deletion WHERE id = :id".replace("::", "\\:\\:")
+    student = (await school.principal.delete(f"/users/{school.student.id}")).json()["id"]
+    await lms.work_off()
+    assert (await lms.sql(kept, id=student))[0]["kept"] == "3650 days"
+    whole = (await admin.delete(f"/institutions/{district['id']}")).json()["id"]
+    await lms.work_off()
+    assert (await lms.sql(kept, id=whole))[0]["kept"] == "90 days"
+
+
+async def test_a_hold_on_somebody_covers_their_files_and_is_not_theirs_to_lift(lms: Lms, school: School) -> None:
+    made, admin = await furnish(lms, school), await lms.admin()
+    for person in (school.student, school.principal):
+        body = {"kind": "users.user", "object_id": str(person.id), "reason": "Case 12"}
+        hold = await admin.create("/legal-holds", body)
+    assert hold["id"] not in [one["id"] for one in await school.principal.items("/legal-holds")]
+    for answer in (
+        await school.principal.get(f"/legal-holds/{hold['id']}"),
+        await school.principal.post(f"/legal-holds/{hold['id']}/lift"),
+    ):
+        assert answer.status_code == 404
+    assert hold["id"] in [one["id"] for one in await admin.items("/legal-holds")]
+    id = await deleted(lms, school.principal, f"/files/{made['own']['id']}")
+    assert await purge.purge(lms.context, id) == "held"
+
+
+async def test_a_hold_counts_in_the_middle_of_a_purge(lms: Lms, school: School) -> None:
+    await furnish(lms, school)
+    id = await deleted(lms, school.principal, f"/courses/{school.course['id']}")
+    async with lms.context.unit_of_work() as uow:
+        assert await purge.begin(uow, id) == "purged"
+    body = {"kind": "courses.course", "object_id": school.course["id"], "reason": "Case 12"}
+    hold = await (await lms.admin()).create("/legal-holds", body)
+    before = await rows_of(lms, id)
+    assert await purge.purge(lms.context, id) == "held"
+    assert await rows_of(lms, id) == before
+    await (await lms.admin()).post(f"/legal-holds/{hold['id']}/lift")
+    assert await purge.purge(lms.context, id) == "purged"
+
+
+async def test_one_that_cannot_be_purged_stops_no_other(
+    lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = []
+    for title in ("held", "broken", "fine"):
+        body = {"course_id": school.course["id"], "kind": "page", "title": title}
+        page = await school.teacher.create("/materials", body)
+        ids.append(await deleted(lms, school.teacher, f"/materials/{page['id']}", days=9000 - len(ids)))
+        if title == "held":
+            held = {"kind": "materials.material", "object_id": page["id"], "reason": "Case 12"}
+            await (await lms.admin()).create("/legal-holds", held)
+    remove = purge.remove_chunk
+
+    async def broken(uow: Any, deletion_id: UUID, **more: Any) -> Any:
+        if deletion_id == ids[1]:
+            raise ZeroDivisionError
+        return await remove(uow, deletion_id=deletion_id, **more)
+
+    monkeypatch.setattr(purge, "remove_chunk", broken)
+    with pytest.raises(RuntimeError, match=str(ids[1])):
+        await purge.purge_on_schedule(lms.context, purge.PurgeDue())
+    assert [(await state(lms, id))[0] for id in ids] == ["deleted", "purged", "purged"]
+    monkeypatch.setattr(purge, "remove_chunk", remove)
+    # What is held counts for no limit.
+    body = {"course_id": school.course["id"], "kind": "page", "title": "last"}
+    last = await deleted(
+        lms, school.teacher, f"/materials/{(await school.teacher.create('/materials', body))['id']}", 8000
+    )
+    lines = [line async for line in purge.run(lms.context, False, 2)]
+    assert any(str(last) in line for line in lines)
+
+
+async def test_earlier_deletions_forget_names_too(lms: Lms, school: School) -> None:
+    path = f"/users/{school.student.id}"
+    await school.principal.delete(path, params={"reason": "By mistake"})
+    await lms.work_off()
+    await school.principal.post(f"{path}/restore")
+    await lms.work_off()
+    id = await deleted(lms, school.principal, path)
+    assert await purge.purge(lms.context, id) == "purged"
+    rows = await lms.sql("SELECT label, reason FROM core_deletion WHERE root_id = :id", id=school.student.id)
+    assert [tuple(row.values()) for row in rows] == [("", None)] * 2

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from lms_core import cascade
+from lms_core.deletion import RestoreRequested
 from lms_core.testing import Caller, Lms, School
 
 pytestmark = pytest.mark.anyio
@@ -203,7 +205,7 @@ async def test_one_thing_out_of_a_larger_deletion(lms: Lms, school: School) -> N
     assert await conflicts(school.teacher, path) == [("parent_deleted", ["parents"])]
     refused = await school.teacher.post(f"{path}/restore")
     assert (refused.status_code, refused.json()["code"]) == (409, "parent_deleted")
-    assert refused.json()["root"] == {"kind": "materials.module", "id": module["id"], "label": "Plants"}
+    assert refused.json()["root"] == {"kind": "materials.module", "id": module["id"]}
     assert await conflicts(school.teacher, path, "parents") == []
     answer = await school.teacher.post(f"{path}/restore", {"on_conflict": "parents"})
     assert answer.status_code == 202, answer.text
@@ -346,3 +348,120 @@ async def test_what_was_deleted_since_the_request_is_not_brought_back(lms: Lms, 
     assert (await school.principal.get(f"/courses/{school.course['id']}")).status_code == 404
     shown = await (await lms.admin()).get(f"/deletions/{answer.json()['id']}")
     assert (shown.json()["state"], shown.json()["conflict"]["code"]) == ("deleted", "parent_deleted")
+
+
+async def test_the_last_super_admins_are_not_deleted_together(lms: Lms) -> None:
+    admin = await lms.admin()
+    second = await lms.make_user()
+    given = await admin.create(f"/users/{second.id}/roles", {"role": "super_admin"})
+    rows = await lms.sql("SELECT DISTINCT user_id FROM users_grant WHERE role = 'super_admin' AND NOT is_deleted")
+    body = {"kind": "users.user", "ids": [str(row["user_id"]) for row in rows]}
+    for query in ("?dry_run=true", ""):
+        answer = await admin.post(f"/deletions{query}", body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "last_super_admin")
+    assert (await admin.delete(f"/users/{second.id}/roles/{given['id']}")).status_code == 202
+
+
+async def test_nobody_comes_back_as_the_parent_of_something(lms: Lms, school: School) -> None:
+    """Without the roles that make them more than a student, they would be at the mercy of those who may edit students."""
+    admin = await lms.admin()
+    boss = await lms.make_user("student", school.institution["id"])
+    await admin.create(f"/users/{boss.id}/roles", {"role": "super_admin"})
+    enrollment = await lms.enroll(school.course["id"], boss)
+    grants = await admin.items(f"/users/{boss.id}/roles")
+    [own] = [one["id"] for one in grants if one["role"] == "student"]
+    assert (await admin.delete(f"/users/{boss.id}")).status_code == 202
+    await lms.work_off()
+    for path in (f"/users/{boss.id}/roles/{own}", f"/enrollments/{enrollment['id']}"):
+        for caller in (school.principal, admin):
+            answer = await caller.post(f"{path}/restore", {"on_conflict": "parents"})
+            assert answer.status_code in (404, 409), answer.text
+            assert answer.json()["code"] in ("parent_deleted", "user_not_found", "enrollment_not_found")
+    assert (await admin.get(f"/users/{boss.id}")).status_code == 404
+
+
+async def test_parents_bring_no_teacher_whom_one_could_not_appoint(lms: Lms, school: School) -> None:
+    admin = await lms.admin()
+    permissions = ["courses.read", "courses.read_drafts", "courses.delete", "enrollments.read", "enrollments.edit"]
+    body = {"institution_id": school.institution["id"], "name": "registrar", "permissions": permissions}
+    await school.principal.create("/users/roles", {**body, "permissions": [*permissions, "enrollments.delete"]})
+    registrar = await lms.make_user("registrar", school.institution["id"])
+    found = await admin.items("/enrollments", course_id=school.course["id"], role="teacher")
+    for path in (f"/enrollments/{found[0]['id']}", f"/courses/{school.course['id']}"):
+        assert (await school.principal.delete(path)).status_code == 202
+        await lms.work_off()
+    refused = await registrar.post(f"/enrollments/{found[0]['id']}/restore", {"on_conflict": "parents"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "grant_not_allowed")
+    # Asking changed nothing, though it was asked as if the course lived.
+    assert (await school.principal.get(f"/courses/{school.course['id']}")).status_code == 404
+
+
+async def test_a_person_brings_back_no_power_elsewhere(lms: Lms, school: School) -> None:
+    """An assistant, and a guardian, in another school than the principal's who restores them."""
+    admin, other = await lms.admin(), await lms.make_school()
+    for make in ("assistant", "guardian"):
+        person = await lms.make_user("student", other.institution["id"])
+        if make == "assistant":
+            await lms.enroll(school.course["id"], person, "assistant")
+        else:
+            await admin.create(f"/users/{school.student.id}/guardians", {"guardian_id": str(person.id)})
+        await admin.delete(f"/users/{person.id}")
+        await lms.work_off()
+        refused = await other.principal.post(f"/users/{person.id}/restore")
+        assert (refused.status_code, refused.json()["code"]) == (409, "grant_not_allowed"), make
+        assert (await admin.post(f"/users/{person.id}/restore")).status_code == 202
+        await lms.work_off()
+
+
+async def test_a_part_that_could_not_come_back_comes_with_the_whole(lms: Lms, school: School) -> None:
+    page = await material(school)
+    deletion = (await school.principal.delete(f"/courses/{school.course['id']}")).json()["id"]
+    await lms.work_off()
+    answer = await school.principal.post(f"/materials/{page['id']}/restore", {"on_conflict": "parents"})
+    assert answer.status_code == 202
+    await lms.make_course(school.institution["id"], code=school.course["code"])
+    await lms.work_off()
+    assert (await (await lms.admin()).get(f"/deletions/{answer.json()['id']}")).json()["state"] == "deleted"
+    assert (await school.principal.post(f"/deletions/{deletion}/restore", {"on_conflict": "rename"})).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.get(f"/materials/{page['id']}")).status_code == 200
+
+
+async def test_two_restores_that_share_a_row_leave_none_behind(
+    lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The course's restore leaves the enrollment to the user's, which has just looked at its enrollments."""
+    deletions = []
+    for path in (f"/courses/{school.course['id']}", f"/users/{school.student.id}"):
+        deletions.append(UUID((await school.principal.delete(path)).json()["id"]))
+        await lms.work_off()
+    for path in (f"/users/{school.student.id}", f"/courses/{school.course['id']}"):
+        assert (await school.principal.post(f"{path}/restore")).status_code == 202
+    finish, ran = cascade.finish_restore, False
+
+    async def after_the_other(uow: Any, event: RestoreRequested, root: Any) -> bool:
+        nonlocal ran
+        if event.deletion_id == deletions[1] and not ran:
+            ran = True
+            other = RestoreRequested(deletion_id=deletions[0], kind="courses.course", id=UUID(school.course["id"]))
+            await cascade.run_restore(lms.context, other)
+        return await finish(uow, event, root)
+
+    monkeypatch.setattr(cascade, "finish_restore", after_the_other)
+    await lms.work_off()
+    rows = await lms.sql("SELECT is_deleted FROM enrollments_enrollment WHERE user_id = :id", id=school.student.id)
+    assert [row["is_deleted"] for row in rows] == [False]
+
+
+async def test_a_long_slug_is_renamed_to_a_slug(lms: Lms, school: School) -> None:
+    admin, slug = await lms.admin(), f"{'a' * 90}-{'b' * 9}"
+    body = {"name": "X", "slug": slug, "parent_id": school.institution["id"]}
+    made = await admin.create("/institutions", body)
+    await admin.delete(f"/institutions/{made['id']}")
+    await lms.work_off()
+    await admin.create("/institutions", body)
+    await admin.post(f"/institutions/{made['id']}/restore", {"on_conflict": "rename"})
+    await lms.work_off()
+    shown = (await admin.get(f"/institutions/{made['id']}")).json()["slug"]
+    assert shown.endswith("a-restored")
+    assert (await admin.patch(f"/institutions/{made['id']}", {"slug": shown})).status_code == 200

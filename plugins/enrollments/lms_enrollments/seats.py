@@ -22,6 +22,7 @@ from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import Part, Placed
 
 STUDENT = "student"
+APPOINTED_BY = {"teacher": "enrollments.appoint", "assistant": "enrollments.edit"}
 WAITLIST = "waitlist"
 """The choice of those who restore into a full course or section."""
 STANDING_STATES = ("requested", "active", "waitlisted")
@@ -214,20 +215,19 @@ async def after_delete(uow: UnitOfWork, ids: Sequence[UUID]) -> None:
 async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> list[Conflict]:
     """Active students need a seat in a course that lived on without them, and a place in their section; or they wait.
 
-    By choice (`waitlist`): who finds no place in the section comes back without one. Teachers come back only through
-    those who may appoint them.
+    By choice (`waitlist`): who finds no place in the section comes back without one. Teachers and assistants come back
+    only through those who may appoint them.
     """
     catalog = uow.use(CourseCatalog)
-    appointed = select(col(Enrollment.course_id), col(Enrollment.id)).where(
-        among(col(Enrollment.id), ids), col(Enrollment.role) == "teacher"
+    appointed = select(col(Enrollment.course_id), col(Enrollment.role), col(Enrollment.id)).where(
+        among(col(Enrollment.id), ids), col(Enrollment.role).in_(APPOINTED_BY)
     )
     forbidden = [
         Conflict(
-            ENROLLMENT, id, "grant_not_allowed", "You may not appoint teachers there, so you cannot bring one back."
+            ENROLLMENT, id, "grant_not_allowed", f"You may not appoint a {role} there, so you cannot bring one back."
         )
-        for course_id, id in (await uow.session.execute(appointed)).all()
-        if await catalog.find(uow, course_id) is not None
-        and not await uow.can("enrollments.appoint", COURSE, course_id)
+        for course_id, role, id in (await uow.session.execute(appointed)).all()
+        if await catalog.find(uow, course_id) is not None and not await uow.can(APPOINTED_BY[role], COURSE, course_id)
     ]
     returning = (
         select(col(Enrollment.course_id), col(Enrollment.id))
@@ -246,8 +246,7 @@ async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: C
         solved_by = (WAITLIST,) if course.waitlist else ()
         hint = "; send on_conflict: waitlist to let them wait" if course.waitlist else ""
         found += [
-            Conflict(ENROLLMENT, id, "course_full", f"The course {course.title!r} is full{hint}.", solved_by)
-            for id in students[free:]
+            Conflict(ENROLLMENT, id, "course_full", f"The course is full{hint}.", solved_by) for id in students[free:]
         ]
     if WAITLIST not in choices:
         found += [

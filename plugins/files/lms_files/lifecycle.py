@@ -11,7 +11,7 @@ from sqlmodel import col
 
 from lms_core.sdk import NotFound, UnitOfWork, among
 from lms_files import processors, quotas, versions
-from lms_files.contracts import FileDiscarded, FileReady, FileUploaded
+from lms_files.contracts import FileDiscarded, FileReady, FileReplaced, FileUploaded
 from lms_files.models import File, FileContent
 from lms_files.storage import StoredObject
 
@@ -115,6 +115,8 @@ async def purge(uow: UnitOfWork, ids: Sequence[UUID], needed: Collection[UUID]) 
         if file.id in needed:
             file.state, file.reason, file.filename, file.sha256 = "cancelled", None, REMOVED, None
             file.clean_key, file.content_id, file.derivatives = None, None, processors.nothing(uow.context)
+            # Whoever copied its text has to forget it.
+            uow.emit(FileReplaced(file_id=file.id))
     await uow.flush()
 
 

@@ -1,12 +1,13 @@
 """Guardians: linked to one student at a time, whose things they read and never change."""
 
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from fastapi import Response
 from sqlalchemy import bindparam
 from sqlmodel import col, select
 
-from lms_core.sdk import Invalid, Listing, NotFound, Point, UnitOfWork, alive, delete
+from lms_core.sdk import Conflict, Invalid, Listing, NotFound, Point, UnitOfWork, alive, among, delete
 from lms_users.contracts import USER
 from lms_users.grants import refuse_unless_above
 from lms_users.models import Guardianship, User
@@ -52,6 +53,17 @@ async def remove(uow: UnitOfWork, student_id: UUID, id: UUID, if_match: str | No
         raise NotFound("users.guardianship", id)
     uow.announce(f"user:{guardian_id}")
     return await delete(uow, Guardianship, id, if_match)
+
+
+async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> list[Conflict]:
+    """A guardian comes back to a student who is there only through those who could name them one."""
+    returning = select(Guardianship.student_id, Guardianship.id).where(among(col(Guardianship.id), ids))
+    lives = returning.join(User, col(User.id) == col(Guardianship.student_id)).where(~col(User.is_deleted))
+    return [
+        Conflict("users.guardianship", id, "grant_not_allowed", "You may not name guardians of this student.")
+        for student_id, id in (await uow.session.execute(lives)).all()
+        if not await uow.can("users.edit", User, student_id)
+    ]
 
 
 async def refuse_unless_of_student(uow: UnitOfWork, student_id: UUID, id: UUID) -> None:

@@ -23,7 +23,7 @@ from lms_core.sdk import (
     Setup,
     hookimpl,
 )
-from lms_users import grants, roles, service
+from lms_users import grants, guardians, roles, service
 from lms_users.contracts import ROLE, USER, SignUp, UserDirectory
 from lms_users.demo import make_demo
 from lms_users.importing import UserImporter
@@ -140,6 +140,7 @@ def lms_cascades() -> list[Cascade | Part | Reaction | Removal]:
         Cascade(child=Guardianship, column="guardian_id", parent=USER),
         Reaction(Role, conflicts=roles.conflicts_of_restored),
         Reaction(Grant, conflicts=grants.conflicts_of_restored),
+        Reaction(Guardianship, conflicts=guardians.conflicts_of_restored),
         Reaction(User, purged=service.empty),
         Removal(User, "users.delete", service.remove),
         Part(Imported, "user_id", USER),
