@@ -7,7 +7,6 @@ from uuid import UUID
 
 from fastapi import Query, Response
 from sqlalchemy import Uuid, and_, bindparam, case, exists, false, func, null, or_, select
-from sqlalchemy.orm import aliased
 from sqlmodel import Field, col
 
 from lms_core.db import like_pattern
@@ -55,10 +54,9 @@ def what_actor_may_restore(uow: UnitOfWork) -> Filter:
 def restorable_roots(deletion: Any, kind: Kind, permitted: Filter) -> Any:
     """The deletion is of this kind, and the actor may restore each of its roots."""
     root = exists().where(col(kind.model.id) == deletion.root_id, permitted.write(kind.model))
-    # An alias of its own, since the condition around it may name the same table.
-    model = aliased(kind.model)
     named: Any = func.unnest(deletion.root_ids, type_=Uuid()).column_valued("named")
-    other = exists().where(col(model.id) == named, permitted.write(model)).correlate_except(model)
+    # The table itself, not an alias: conditions of the kind name it.
+    other = exists().where(col(kind.model.id) == named, permitted.write(kind.model)).correlate_except(kind.model)
     missing = exists(select(named).where(~other)).correlate(deletion)
     return and_(deletion.root_kind == kind.name, root, or_(func.cardinality(deletion.root_ids) == 1, ~missing))
 

@@ -350,6 +350,24 @@ async def test_what_was_deleted_since_the_request_is_not_brought_back(lms: Lms, 
     assert (shown.json()["state"], shown.json()["conflict"]["code"]) == ("deleted", "parent_deleted")
 
 
+async def test_an_own_file_opens_no_deletion_with_others_in_it(lms: Lms, school: School) -> None:
+    """Whoever may bring back their own file, since they deleted it, may not bring back somebody else's by that."""
+    body = {"filename": "a.txt", "content_type": "text/plain", "size": 5, "course_id": school.course["id"]}
+    files = [await caller.create("/files", body) for caller in (school.teacher, school.student)]
+    ids = [one["id"] for one in files]
+    deletion = (await school.teacher.post("/deletions", {"kind": "files.file", "ids": ids})).json()["id"]
+    await lms.work_off()
+    admin = await lms.admin()
+    [teaching] = await admin.items("/enrollments", course_id=school.course["id"], role="teacher")
+    assert (await school.teacher.get(f"/deletions/{deletion}")).status_code == 200
+    assert (await admin.delete(f"/enrollments/{teaching['id']}")).status_code == 202
+    await lms.work_off()
+    theirs = await school.teacher.post(f"/files/{ids[1]}/restore?dry_run=true")
+    assert theirs.status_code == 404
+    assert (await school.teacher.get(f"/deletions/{deletion}")).status_code == 404
+    assert (await school.teacher.post(f"/deletions/{deletion}/restore?dry_run=true")).status_code == 404
+
+
 async def test_the_last_super_admins_are_not_deleted_together(lms: Lms) -> None:
     admin = await lms.admin()
     second = await lms.make_user()
