@@ -271,18 +271,8 @@ async def finish_restore(uow: UnitOfWork, event: RestoreRequested, root: Kind) -
     uow.emit(Restored(deletion_id=event.deletion_id, kind=event.kind, id=event.id))
     if deletion.taken_from is not None:
         await settle(uow, deletion.taken_from)
-    await bring_parts_along(uow, deletion, event.actor_id)
     uow.announce("all")
     return True
-
-
-async def bring_parts_along(uow: UnitOfWork, deletion: Deletion, actor_id: UUID | None) -> None:
-    """Parts that were to come back alone, and could not, come with the whole."""
-    parts = select(Deletion).where(col(Deletion.taken_from) == deletion.id, col(Deletion.state) == "deleted")
-    for part in (await uow.session.execute(parts.order_by(col(Deletion.id)).with_for_update())).scalars():
-        part.state, part.choices, part.conflict = "restoring", deletion.choices, None
-        asked = RestoreRequested(deletion_id=part.id, kind=part.root_kind, id=part.root_id, actor_id=actor_id)
-        uow.emit(asked)
 
 
 async def revive_parents(uow: UnitOfWork, deletion: Deletion, root: Kind, walk: Walk) -> None:

@@ -56,6 +56,7 @@ IDLE_TRANSACTION_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_SECONDS = 2.0
 WATCH_INTERVAL_SECONDS = 0.3
 WATCH_TIMEOUT_SECONDS = 1.0
+AWAY = "The database does not answer at the moment; try again shortly."
 
 
 def new_id() -> uuid.UUID:
@@ -267,7 +268,12 @@ class Database:
         pool = self.reads.get(plan_once) or await self.open_reads(plan_once)
         self.statements += 1
         async with pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+            try:
+                rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+            except asyncpg.InternalClientError as error:
+                # A connection that died in the middle of something else, which asyncpg has not noticed.
+                connection.terminate()
+                raise Unavailable(AWAY, "database_away") from error
             return rows
 
     async def open_reads(self, plan_once: bool) -> asyncpg.Pool:
@@ -311,7 +317,7 @@ class Database:
     def refuse_while_away(self) -> None:
         """Answer 503 at once while the watch knows that the database does not answer."""
         if self.away:
-            raise Unavailable("The database does not answer at the moment; try again shortly.", "database_away")
+            raise Unavailable(AWAY, "database_away")
 
     def start_watch(self) -> None:
         """Begin to listen and to watch."""

@@ -153,13 +153,15 @@ async def delete(uow: UnitOfWork, model: type[Table], id: UUID, if_match: str | 
     row = await uow.lock(model, id, if_match)
     kind, label = uow.context.platform.kinds.of(model), str(getattr(row, model.label_column))
     if uow.together is not None:
-        await take(uow, kind, [id], uow.together)
+        await stamp_roots(uow, kind, [id], uow.together)
+        uow.record(DELETED, kind.name, id)
         return Response(status_code=204)
     if uow.dry_run:
         walk = Walk(uow.context.platform.kinds, kind, [id])
         return await preview_answer(uow, RootRead(kind=kind.name, id=id, label=label), walk, [])
     deletion = await begin(uow, kind, [id], label)
-    await take(uow, kind, [id], deletion.id)
+    await stamp_roots(uow, kind, [id], deletion.id)
+    uow.record(DELETED, kind.name, id)
     return await finish(uow, kind, deletion)
 
 
@@ -179,19 +181,13 @@ async def begin(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID], label: str) ->
     return deletion
 
 
-async def take(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID], deletion_id: UUID) -> None:
-    """Stamp roots, which are locked, and let the plugins react."""
-    taken = await stamp_roots(uow, kind, ids, deletion_id)
-    await react_to_delete(uow, kind, taken)
-    for id in ids:
-        uow.record(DELETED, kind.name, id)
-
-
 async def finish(uow: UnitOfWork, kind: Kind, deletion: Deletion) -> Response:
-    """The roots are taken, and a worker takes what hangs under them."""
+    """The roots are taken: the plugins react to all of them at once, and a worker takes what hangs under them."""
     table = inspect(kind.model).local_table
-    taken = select(func.count()).select_from(table).where(table.c.deletion_id == deletion.id)
-    deletion.counts = {kind.name: (await uow.session.execute(taken)).scalar_one()}
+    found = select(table.c.id).where(table.c.deletion_id == deletion.id).order_by(table.c.id)
+    taken = list((await uow.session.execute(found)).scalars())
+    deletion.counts = {kind.name: len(taken)}
+    await react_to_delete(uow, kind, taken)
     uow.emit(Deleted(deletion_id=deletion.id, kind=kind.name, id=deletion.root_id))
     if feeds_roles(uow, kind):
         uow.announce("all")

@@ -431,7 +431,8 @@ async def test_a_person_brings_back_no_power_elsewhere(lms: Lms, school: School)
         await lms.work_off()
 
 
-async def test_a_part_that_could_not_come_back_comes_with_the_whole(lms: Lms, school: School) -> None:
+async def test_a_part_that_could_not_come_back_is_a_deletion_of_its_own(lms: Lms, school: School) -> None:
+    """The whole leaves it alone: it may be somebody else's to restore."""
     page = await material(school)
     deletion = (await school.principal.delete(f"/courses/{school.course['id']}")).json()["id"]
     await lms.work_off()
@@ -439,10 +440,28 @@ async def test_a_part_that_could_not_come_back_comes_with_the_whole(lms: Lms, sc
     assert answer.status_code == 202
     await lms.make_course(school.institution["id"], code=school.course["code"])
     await lms.work_off()
-    assert (await (await lms.admin()).get(f"/deletions/{answer.json()['id']}")).json()["state"] == "deleted"
+    part = (await (await lms.admin()).get(f"/deletions/{answer.json()['id']}")).json()
+    assert (part["state"], part["conflict"]["code"]) == ("deleted", "natural_key_taken")
     assert (await school.principal.post(f"/deletions/{deletion}/restore", {"on_conflict": "rename"})).status_code == 202
     await lms.work_off()
+    assert (await school.principal.get(f"/materials/{page['id']}")).status_code == 404
+    assert (await school.principal.post(f"/deletions/{part['id']}/restore")).status_code == 202
+    await lms.work_off()
     assert (await school.principal.get(f"/materials/{page['id']}")).status_code == 200
+
+
+async def test_nobody_moves_up_who_goes_too(lms: Lms, school: School) -> None:
+    """A seat that gets free goes to nobody whom the same deletion takes; both come back as they were."""
+    course = await lms.make_course(school.institution["id"], capacity=1, waitlist=True)
+    made = [await lms.enroll(course["id"], await lms.make_user("student", school.institution["id"])) for _ in range(2)]
+    assert [one["state"] for one in made] == ["active", "waitlisted"]
+    body = {"kind": "enrollments.enrollment", "ids": [one["id"] for one in made]}
+    deletion = (await school.principal.post("/deletions", body)).json()["id"]
+    await lms.work_off()
+    assert (await school.principal.post(f"/deletions/{deletion}/restore")).status_code == 202
+    await lms.work_off()
+    shown = [(await school.principal.get(f"/enrollments/{one['id']}")).json() for one in made]
+    assert [(one["state"], one["position"]) for one in shown] == [("active", None), ("waitlisted", 1)]
 
 
 async def test_two_restores_that_share_a_row_leave_none_behind(
