@@ -132,14 +132,13 @@ async def run_restore(context: Context, event: RestoreRequested) -> None:
             return
     reason: str | None = None
     try:
-        for kind in reversed(below):
-            if not await in_chunks(context, lambda uow, kind=kind: revive_chunk(uow, event, kind)):  # type: ignore[misc]
-                return
-        while not await context.retry(lambda uow: finish_restore(uow, event, root)):
-            # Another restore has left rows to this one, since they hang under what it brings back.
+        finished = False
+        # Again when another restore has left rows to this one, since they hang under what it brings back.
+        while not finished:
             for kind in reversed(below):
                 if not await in_chunks(context, lambda uow, kind=kind: revive_chunk(uow, event, kind)):  # type: ignore[misc]
                     return
+            finished = await context.retry(lambda uow: finish_restore(uow, event, root))
         return
     except InTheWay as found:
         conflict = found.conflict

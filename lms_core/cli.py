@@ -384,8 +384,12 @@ def purge_run(
     from lms_core.purge import run
 
     async def remove(context: Context) -> None:
+        lines = 0
         async for line in run(context, dry_run, limit):
             typer.echo(line)
+            lines += 1
+        if not lines:
+            typer.echo("Nothing to remove: no deletion's time is over.")
 
     asyncio.run(with_context(remove))
 

@@ -160,9 +160,9 @@ async def delete(uow: UnitOfWork, model: type[Table], id: UUID, if_match: str | 
         walk = Walk(uow.context.platform.kinds, kind, [id])
         return await preview_answer(uow, RootRead(kind=kind.name, id=id, label=label), walk, [])
     deletion = await begin(uow, kind, [id], label)
-    await stamp_roots(uow, kind, [id], deletion.id)
+    taken = await stamp_roots(uow, kind, [id], deletion.id)
     uow.record(DELETED, kind.name, id)
-    return await finish(uow, kind, deletion)
+    return await finish(uow, kind, deletion, taken)
 
 
 async def begin(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID], label: str) -> Deletion:
@@ -181,11 +181,8 @@ async def begin(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID], label: str) ->
     return deletion
 
 
-async def finish(uow: UnitOfWork, kind: Kind, deletion: Deletion) -> Response:
+async def finish(uow: UnitOfWork, kind: Kind, deletion: Deletion, taken: Sequence[UUID]) -> Response:
     """The roots are taken: the plugins react to all of them at once, and a worker takes what hangs under them."""
-    table = inspect(kind.model).local_table
-    found = select(table.c.id).where(table.c.deletion_id == deletion.id).order_by(table.c.id)
-    taken = list((await uow.session.execute(found)).scalars())
     deletion.counts = {kind.name: len(taken)}
     await react_to_delete(uow, kind, taken)
     uow.emit(Deleted(deletion_id=deletion.id, kind=kind.name, id=deletion.root_id))
@@ -200,7 +197,6 @@ async def delete_together(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID], one:
     In a dry run a preview: what the rules refuse is refused, and the transaction is then not committed.
     """
     table = inspect(kind.model).local_table
-    named = select(table.c.id, cast(table.c[kind.model.label_column], String).label("label"))
     walk = Walk(uow.context.platform.kinds, kind, ids)
     counts, people = (await walk.count(uow), await affected(uow, walk)) if uow.dry_run else ({}, Affected.nobody())
     deletion = await begin(uow, kind, ids, "")
@@ -213,12 +209,12 @@ async def delete_together(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID], one:
     uow.together = None
     deletion.root_ids = await topmost(uow, kind, ids)
     deletion.root_id = deletion.root_ids[0]
-    labels = {row.id: row.label for row in await uow.session.execute(named.where(among(table.c.id, ids)))}
-    deletion.label = label_of([labels[id] for id in deletion.root_ids])
+    deletion.label = await label_of(uow, kind, deletion.root_ids)
     if uow.dry_run:
         root = RootRead(kind=kind.name, id=deletion.root_id, label=deletion.label)
         return JsonBytes(DeletionPreview(root=root, counts=counts, conflicts=[], affected=people).model_dump())
-    return await finish(uow, kind, deletion)
+    taken = select(table.c.id).where(table.c.deletion_id == deletion.id).order_by(table.c.id)
+    return await finish(uow, kind, deletion, list((await uow.session.execute(taken)).scalars()))
 
 
 async def topmost(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID]) -> list[UUID]:
@@ -234,9 +230,12 @@ async def topmost(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID]) -> list[UUID
     return [id for id in ids if id not in hanging]
 
 
-def label_of(labels: Sequence[str]) -> str:
-    """What the recycle bin calls several rows."""
-    return labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} more"
+async def label_of(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID]) -> str:
+    """What the recycle bin calls rows, dead or alive: the first of them, and how many more."""
+    table = inspect(kind.model).local_table
+    named = select(cast(table.c[kind.model.label_column], String)).where(table.c.id == ids[0])
+    first: str = (await uow.session.execute(named)).scalar_one()
+    return first if len(ids) == 1 else f"{first} and {len(ids) - 1} more"
 
 
 async def keep_deleted(uow: UnitOfWork, model: type[Table], id: UUID) -> None:
@@ -253,9 +252,9 @@ async def keep_deleted(uow: UnitOfWork, model: type[Table], id: UUID) -> None:
         raise Unavailable("What took this is being restored; try again shortly.", "busy")
     if larger.root_ids == [id] and larger.root_kind == kind.name:
         return
-    label = (await uow.session.execute(select(table.c[model.label_column]).where(table.c.id == id))).scalar_one()
+    label = await label_of(uow, kind, [id])
     own = Deletion(
-        root_kind=kind.name, root_id=id, root_ids=[id], label=str(label), state="deleted", actor_id=uow.access.actor_id,
+        root_kind=kind.name, root_id=id, root_ids=[id], label=label, state="deleted", actor_id=uow.access.actor_id,
         counts={kind.name: 1},
     )  # fmt: skip
     uow.session.add(own)
@@ -272,11 +271,7 @@ async def leave_out(uow: UnitOfWork, larger: Deletion, kind: Kind, id: UUID) -> 
         return
     larger.root_ids = [root for root in larger.root_ids if root != id]
     larger.root_id = larger.root_ids[0]
-    table = inspect(kind.model).local_table
-    named = select(table.c.id, cast(table.c[kind.model.label_column], String).label("label"))
-    rows = await uow.session.execute(named.where(among(table.c.id, larger.root_ids)))
-    labels = {row.id: row.label for row in rows}
-    larger.label = label_of([labels[root] for root in larger.root_ids])
+    larger.label = await label_of(uow, kind, larger.root_ids)
 
 
 async def places_of(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID]) -> dict[str, set[UUID]]:

@@ -66,14 +66,7 @@ class LegalHoldRead(BaseModel):
 
 def known_to_actor(uow: UnitOfWork) -> Filter:
     """Holds on objects, dead or alive, at which the actor may set holds."""
-    platform = uow.context.platform
-    parameters: dict[str, Any] = {"actor_id": uow.access.actor_id}
-    parts: list[tuple[Kind, Filter]] = []
-    for kind in platform.kinds.by_name.values():
-        permitted = platform.rules.restorable(uow.access, kind, f"hold_{kind.plugin}_{kind.noun}_", HOLD.name)
-        if not permitted.never:
-            parameters |= permitted.parameters
-            parts.append((kind, permitted))
+    parts, parameters = uow.context.platform.rules.restorable_kinds(uow.access, "hold", HOLD.name)
 
     def write(hold: Any) -> Any:
         # A hold on themselves is not theirs to see, or to lift.

@@ -245,6 +245,19 @@ class Rules:
 
         return replace(found, write=write)
 
+    def restorable_kinds(
+        self, access: Access, name: str, permission: str | None = None
+    ) -> tuple[list[tuple[Kind, Filter]], dict[str, Any]]:
+        """The same for every kind of which there may be such rows, in one statement; and the values of all of them."""
+        parts = []
+        parameters: dict[str, Any] = {"actor_id": access.actor_id}
+        for kind in self.kinds.by_name.values():
+            permitted = self.restorable(access, kind, f"{name}_{kind.plugin}_{kind.noun}_", permission)
+            if not permitted.never:
+                parameters |= permitted.parameters
+                parts.append((kind, permitted))
+        return parts, parameters
+
     async def knows(self, context: Context, readable: Filter, model: type[Table], id: UUID) -> bool:
         """Whether a live row is among the readable ones."""
         if readable.never:

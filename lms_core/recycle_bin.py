@@ -35,14 +35,7 @@ class DeleteMany(Input):
 
 def what_actor_may_restore(uow: UnitOfWork) -> Filter:
     """Deletions whose root, or every root, is of a kind, and in a place, where the actor has the restore permission."""
-    platform, access = uow.context.platform, uow.access
-    parameters: dict[str, Any] = {}
-    parts = []
-    for kind in platform.kinds.by_name.values():
-        permitted = platform.rules.restorable(access, kind, f"bin_{kind.plugin}_{kind.noun}_")
-        if not permitted.never:
-            parameters |= permitted.parameters
-            parts.append((kind, permitted))
+    parts, parameters = uow.context.platform.rules.restorable_kinds(uow.access, "bin")
 
     def write(deletion: Any) -> Any:
         return or_(false(), *(restorable_roots(deletion, kind, permitted) for kind, permitted in parts))

@@ -22,6 +22,7 @@ from lms_core.deletion import (
     RestoreRequested,
     RootRead,
     deletion_answer,
+    label_of,
     leave_out,
     preview_answer,
     read_conflict,
@@ -166,9 +167,7 @@ async def restore_part(uow: UnitOfWork, kind: Kind, id: UUID, larger: Deletion, 
         raise Unavailable(f"What this went with is still being {doing}; try again shortly.", "busy")
     walk = Walk(uow.context.platform.kinds, kind, [id], larger.id)
     conflicts = await find_conflicts(uow, kind, [id], walk, choices)
-    table = inspect(kind.model).local_table
-    named = select(cast(table.c[kind.model.label_column], String)).where(table.c.id == id)
-    label = (await uow.session.execute(named)).scalar_one()
+    label = await label_of(uow, kind, [id])
     if uow.dry_run:
         return await preview_answer(uow, RootRead(kind=kind.name, id=id, label=label), walk, conflicts)
     refuse(conflicts, root={"kind": larger.root_kind, "id": str(larger.root_id)})
@@ -179,7 +178,7 @@ async def restore_part(uow: UnitOfWork, kind: Kind, id: UUID, larger: Deletion, 
     uow.session.add(part)
     await uow.session.flush()
     ids = list((await uow.session.execute(select(walk.ids[kind.name].c.id))).scalars())
-    await uow.session.execute(stamp(kind.model, part.id).where(among(table.c.id, ids)))
+    await uow.session.execute(stamp(kind.model, part.id).where(among(col(kind.model.id), ids)))
     await leave_out(uow, larger, kind, id)
     return await begin(uow, part, choices)
 
