@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from lms_core.cascade import resume_stuck, run_cascade, run_restore
+from lms_core.cascade import resume_stuck, run_cascade, run_restore, take_what_was_left
 from lms_core.deletion import Deleted, RestoreRequested
 from lms_core.idempotency import forget_expired
 from lms_core.import_work import resume_stuck as resume_stuck_imports
@@ -51,6 +51,7 @@ CORE_HANDLERS = (
 CORE_SCHEDULES = (
     Schedule("core.catch_up", timedelta(minutes=10), owe_what_was_missed),
     Schedule("core.resume_stuck_deletions", timedelta(minutes=5), resume_stuck),
+    Schedule("core.take_what_was_left", timedelta(hours=1), take_what_was_left),
     Schedule("core.purge", timedelta(hours=1), call_for_purge),
     Schedule("core.resume_stuck_imports", timedelta(minutes=5), resume_stuck_imports),
     Schedule("core.forget_idempotency_keys", timedelta(hours=1), forget_expired),

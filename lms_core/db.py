@@ -22,11 +22,14 @@ import msgspec
 from sqlalchemy import (
     ARRAY,
     CheckConstraint,
+    Column,
     ColumnElement,
     DateTime,
     Index,
+    PrimaryKeyConstraint,
     Select,
     String,
+    UniqueConstraint,
     Uuid,
     any_,
     event,
@@ -35,6 +38,7 @@ from sqlalchemy import (
     literal,
     text,
 )
+from sqlalchemy import Table as SqlTable
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -133,6 +137,32 @@ def complete_cascade(model: type[Table], column: str) -> None:
     name = f"ix_{table.name}_{column}_live"
     if not any(index.name == name for index in table.indexes):
         Index(name, table.c[column], table.c.id, postgresql_where=text("NOT is_deleted"))
+
+
+def complete_foreign_keys(table: SqlTable) -> None:
+    """An index for each column that points at another table.
+
+    PostgreSQL looks for what still points at a row that is removed for good, in live rows and dead ones, so that
+    an index on the live ones is none for this: a purge would read the whole table for every row.
+    """
+    for column in table.columns:
+        if column.foreign_keys and not is_led_by(table, column):
+            where = {"postgresql_where": text(f"{column.name} IS NOT NULL")} if column.nullable else {}
+            Index(f"ix_{table.name}_{column.name}", column, **where)
+
+
+def is_led_by(table: SqlTable, column: Column[Any]) -> bool:
+    """Whether an index of all rows, or of all that have a value there, begins with a column."""
+    led: list[Any] = [
+        next(iter(constraint.columns))
+        for constraint in table.constraints
+        if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint)
+    ]
+    for index in table.indexes:
+        where = index.dialect_options["postgresql"].get("where")
+        if where is None or str(where) == f"{column.name} IS NOT NULL":
+            led.append(next(iter(index.columns)))
+    return any(first is column for first in led)
 
 
 def complete_table(model: type[Table]) -> None:

@@ -66,6 +66,9 @@ class ImportRow(SQLModel, table=True):
     """
 
     __tablename__ = "core_import_row"
+    __table_args__ = (
+        Index("ix_core_import_row_object_id", "object_id", postgresql_where=text("object_id IS NOT NULL")),
+    )
 
     import_id: UUID = Field(foreign_key="core_import.id", primary_key=True)
     number: int = Field(primary_key=True)

@@ -8,17 +8,31 @@ from uuid import UUID
 
 from fastapi import Query, Response
 from pydantic import BaseModel
-from sqlalchemy import DateTime, Index, String, bindparam, exists, false, func, inspect, or_, select, text
+from sqlalchemy import (
+    DateTime,
+    Index,
+    String,
+    bindparam,
+    false,
+    func,
+    inspect,
+    literal,
+    null,
+    or_,
+    select,
+    text,
+    true,
+)
 from sqlmodel import Field, col
 
 from lms_core.db import Record, among
+from lms_core.deletion import places_of
 from lms_core.errors import Invalid, NotFound
 from lms_core.inputs import Input
-from lms_core.kinds import Kind, scope_columns
+from lms_core.kinds import Kind
 from lms_core.pagination import Listing, Page, PageParams, Point
 from lms_core.permissions import ACTOR_ID, Filter
 from lms_core.routing import Router, Uow, requires
-from lms_core.subtree import kinds_below
 from lms_core.types import Permission
 from lms_core.uow import UnitOfWork
 
@@ -26,18 +40,31 @@ HOLD = Permission("core.hold", "Set and lift legal holds", roles=("principal",))
 
 
 class LegalHold(Record, table=True):
-    """Nothing that is, or hangs under, this object is removed for good until the hold is lifted; it stays on record."""
+    """Nothing that is, or hangs under, this object is removed for good until the hold is lifted; it stays on record.
+
+    It is set in the name of a place: the topmost over the object where whoever sets it may, or none when they may
+    everywhere. Only those who may set holds there know of it.
+    """
 
     __tablename__ = "core_legal_hold"
     __table_args__ = (
         Index(
-            "uq_core_legal_hold_object", "kind", "object_id", unique=True, postgresql_where=text("lifted_at IS NULL")
+            "uq_core_legal_hold_object",
+            "kind",
+            "object_id",
+            "place_kind",
+            "place_id",
+            unique=True,
+            postgresql_where=text("lifted_at IS NULL"),
+            postgresql_nulls_not_distinct=True,
         ),
     )
 
     kind: str
     object_id: UUID
     reason: str
+    place_kind: str | None = None
+    place_id: UUID | None = None
     actor_id: UUID | None = None
     lifted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     lifted_by: UUID | None = None
@@ -65,22 +92,45 @@ class LegalHoldRead(BaseModel):
 
 
 def known_to_actor(uow: UnitOfWork) -> Filter:
-    """Holds on objects, dead or alive, at which the actor may set holds."""
-    parts, parameters = uow.context.platform.rules.restorable_kinds(uow.access, "hold", HOLD.name)
+    """Holds that were set in the name of a place, dead or alive, where the actor may set them."""
+    scope, rules = uow.access.scope(HOLD.name, None), uow.context.platform.rules
+    parameters: dict[str, Any] = {"actor_id": uow.access.actor_id}
+    parameters |= {rules.parameter("hold_", kind): ids for kind, ids in scope.ids.items()}
 
     def write(hold: Any) -> Any:
+        places = [
+            (hold.place_kind == kind) & rules.named(hold.place_id, kind, "hold_", dead=True) for kind in scope.ids
+        ]
         # A hold on themselves is not theirs to see, or to lift.
-        return (hold.object_id != ACTOR_ID) & or_(
-            false(),
-            *(
-                (hold.kind == kind.name)
-                & exists().where(col(kind.model.id) == hold.object_id, permitted.write(kind.model))
-                for kind, permitted in parts
-            ),
-        )
+        return (hold.object_id != ACTOR_ID) & (true() if scope.everywhere else or_(false(), *places))
 
-    shape = ("holds", tuple((kind.name, permitted.shape) for kind, permitted in parts))
-    return Filter(shape, parameters, write, never=not parts)
+    return Filter(("holds", scope.shape), parameters, write, never=not (scope.everywhere or scope.ids))
+
+
+async def place_over(uow: UnitOfWork, kind: Kind, object_id: UUID) -> tuple[str | None, UUID | None]:
+    """The topmost place over an object where the actor may set holds; none when they may everywhere."""
+    scope, kinds = uow.access.scope(HOLD.name, None), uow.context.platform.kinds
+    if scope.everywhere:
+        return None, None
+    above = await places_of(uow, kind, [object_id])
+    # Of people those are the places where they hold roles, which hang under others.
+    for name, ids in list(above.items()):
+        for further, found in (await places_of(uow, kinds.by_name[name], list(ids))).items():
+            above.setdefault(further, set()).update(found)
+    for name in sorted(set(above) & set(scope.ids)):
+        place = kinds.by_name[name]
+        table = inspect(place.model).local_table
+        column = table.c[place.tree_column().key] if place.is_tree else null()
+        chosen = select(table.c.id, column.label("parent_id"), literal(0).label("height")).where(
+            among(table.c.id, above[name])
+        )
+        path = chosen.cte("path", recursive=True)
+        path = path.union(select(table.c.id, column, path.c.height + 1).where(table.c.id == path.c.parent_id))
+        topmost = select(path.c.id).where(among(path.c.id, scope.ids[name])).order_by(path.c.height.desc(), path.c.id)
+        found_id: UUID | None = (await uow.session.execute(topmost.limit(1))).scalar_one_or_none()
+        if found_id is not None:
+            return name, found_id
+    raise NotFound(kind.name, object_id)
 
 
 HOLDS = Listing(
@@ -97,7 +147,7 @@ HOLD_POINT = Point(LegalHold, LegalHoldRead, readable=known_to_actor)
 
 
 async def create(uow: UnitOfWork, data: LegalHoldCreate) -> Response:
-    """Hold something, deleted or not; what is held already keeps the hold that it has: 200."""
+    """Hold something, deleted or not; what is held in the same name already keeps that hold: 200."""
     kinds = uow.context.platform.kinds
     kind = kinds.by_name.get(data.kind)
     if kind is None:
@@ -107,16 +157,22 @@ async def create(uow: UnitOfWork, data: LegalHoldCreate) -> Response:
     found = select(col(kind.model.id)).where(col(kind.model.id) == data.object_id, permitted.write(kind.model))
     if permitted.never or (await uow.session.execute(found, permitted.parameters)).first() is None:
         raise NotFound(kind.name, data.object_id)
+    place_kind, place_id = await place_over(uow, kind, data.object_id)
     await uow.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(data.object_id), 0))))
     standing = select(col(LegalHold.id)).where(
         col(LegalHold.kind) == kind.name,
         col(LegalHold.object_id) == data.object_id,
+        col(LegalHold.place_kind).is_not_distinct_from(place_kind),
+        col(LegalHold.place_id).is_not_distinct_from(place_id),
         col(LegalHold.lifted_at).is_(None),
     )
     existing = (await uow.session.execute(standing)).scalar_one_or_none()
     if existing is not None:
         return await HOLD_POINT.after_write(uow, existing, 200)
-    hold = LegalHold(kind=kind.name, object_id=data.object_id, reason=data.reason, actor_id=uow.access.actor_id)
+    hold = LegalHold(
+        kind=kind.name, object_id=data.object_id, reason=data.reason, place_kind=place_kind, place_id=place_id,
+        actor_id=uow.access.actor_id,
+    )  # fmt: skip
     uow.session.add(hold)
     uow.record("held", kind.name, data.object_id, {"reason": {"before": None, "after": data.reason}})
     return await HOLD_POINT.after_write(uow, hold.id, 201)
@@ -133,37 +189,6 @@ async def lift(uow: UnitOfWork, id: UUID) -> Response:
         hold.lifted_at, hold.lifted_by = func.now(), uow.access.actor_id  # type: ignore[assignment]
         uow.record("hold_lifted", hold.kind, hold.object_id, {"reason": {"before": hold.reason, "after": None}})
     return await HOLD_POINT.after_write(uow, id)
-
-
-async def is_held(uow: UnitOfWork, root: Kind, deletion_id: UUID) -> bool:
-    """Whether a hold covers anything that a deletion took: the thing itself, or what it hangs under."""
-    kinds = uow.context.platform.kinds
-    held: dict[str, set[UUID]] = {}
-    standing = select(col(LegalHold.kind), col(LegalHold.object_id)).where(col(LegalHold.lifted_at).is_(None))
-    for name, id in (await uow.session.execute(standing)).all():
-        held.setdefault(name, set()).add(id)
-    for name in [name for name in held if name in kinds.by_name and kinds.by_name[name].is_tree]:
-        held[name] |= await below(uow, kinds.by_name[name], held[name])
-    people = [name for name in held if name in kinds.by_name and kinds.by_name[name].is_person]
-    tables = {name: inspect(kinds.by_name[name].model).local_table for name in people}
-    for kind in kinds_below(kinds, root) if held else ():
-        covered = [among(column, held[name]) for name, column in scope_columns(kinds, kind.model) if name in held]
-        # And what mentions somebody who is held: the file that they own.
-        for column in inspect(kind.model).local_table.columns:
-            for key in column.foreign_keys:
-                covered += [among(column, held[name]) for name in people if key.column.table is tables[name]]
-        taken = select(col(kind.model.id)).where(col(kind.model.deletion_id) == deletion_id, or_(false(), *covered))
-        if covered and (await uow.session.execute(taken.limit(1))).first() is not None:
-            return True
-    return False
-
-
-async def below(uow: UnitOfWork, kind: Kind, ids: set[UUID]) -> set[UUID]:
-    """Everything below some rows of a tree, dead or alive."""
-    table = inspect(kind.model).local_table
-    tree = select(table.c.id).where(among(table.c.id, ids)).cte("below", recursive=True)
-    tree = tree.union(select(table.c.id).where(table.c[kind.tree_column().key] == tree.c.id))
-    return set((await uow.session.execute(select(tree.c.id))).scalars())
 
 
 def router() -> Router:

@@ -206,9 +206,9 @@ class Rules:
 
     # Filters
 
-    def readable(self, access: Access, model: type[Table]) -> Filter:
-        """Which rows may this actor read?"""
-        return self.any_of(access, model, self.reading(model), "read")
+    def readable(self, access: Access, model: type[Table], dead: bool = False) -> Filter:
+        """Which rows may this actor read; with `dead`, or could they if these lived?"""
+        return self.any_of(access, model, self.reading(model), "known" if dead else "read", dead)
 
     def permitted(self, access: Access, permission: str, model: type[Table], name: str = "may") -> Filter:
         """On which rows does this actor have the permission? `name` keeps several in one statement apart."""
@@ -224,8 +224,8 @@ class Rules:
     def restorable(self, access: Access, kind: Kind, name: str, permission: str | None = None) -> Filter:
         """Which dead rows of a kind may this actor bring back, or what else is asked of what may be dead?
 
-        In a tree the roles that reached a dead row no longer do (they spread over what lives), so its parent is
-        asked; for a person, the roles that the same delete took count too.
+        Roles spread over the living part of a tree, so what hangs below that counts too; for a person, the roles that
+        the same delete took do.
         """
         holder = next((rule.holder for rule in kind.rules if rule.holder is not None), None)
         own = [
@@ -234,16 +234,7 @@ class Rules:
             if rule.restores and permission is None
         ]
         by_permission = ReadRule(kind.model, permission or kind.restore_permission, holder=holder)
-        found = self.any_of(access, kind.model, [by_permission, *own], name, dead=True)
-        if not kind.is_tree or access.everywhere:
-            return found
-
-        def write(entity: Any) -> ColumnElement[bool]:
-            parent = aliased(kind.model)
-            above = getattr(entity, kind.tree_column().key)
-            return found.write(entity) | exists().where(col(parent.id) == above, found.write(parent))
-
-        return replace(found, write=write)
+        return self.any_of(access, kind.model, [by_permission, *own], name, dead=True)
 
     def restorable_kinds(
         self, access: Access, name: str, permission: str | None = None
@@ -308,7 +299,7 @@ class Rules:
                 scope = access.scope(rule.permission, None if rule.holder is not None else kind_name(model))
                 if not scope.everywhere and not scope.ids:
                     continue
-                parameters |= {prefix + kind.replace(".", "_"): ids for kind, ids in scope.ids.items()}
+                parameters |= {self.parameter(prefix, kind): ids for kind, ids in scope.ids.items()}
             shape.append((number, scope.shape if scope else None))
             parts.append((rule, scope, prefix))
 
@@ -326,37 +317,59 @@ class Rules:
             if rule.holder is not None:
                 conditions.append(self.held_within(rule.holder, scope, prefix, entity if dead else None))
             else:
-                conditions.append(self.within(entity, scope, prefix, many))
+                conditions.append(self.within(entity, scope, prefix, many, dead))
         return and_(true(), *conditions)
 
-    def within(self, entity: Any, scope: Scope, prefix: str, many: bool = False) -> ColumnElement[bool]:
+    def within(
+        self, entity: Any, scope: Scope, prefix: str, many: bool = False, dead: bool = False
+    ) -> ColumnElement[bool]:
         """The row, or something that it hangs under, is in the scope.
 
         What is further up than the next parent is looked up row by row, or with `many` once: the parents in the scope
-        as one array.
+        as one array. With `dead`, what died below an object in the scope counts as in it.
         """
         found: list[ColumnElement[bool]] = []
         model = inspect(entity).mapper.class_
         own = kind_name(model)
         if issubclass(model, Table) and own in scope.ids:
-            found.append(entity.id == bound_ids(prefix + own.replace(".", "_")))
+            found.append(self.named(entity.id, own, prefix, dead))
         for edge in self.kinds.edges.get(model, []):
             parent = self.kinds.by_name[edge.parent].model
             if parent is model or edge.inside:
                 continue
             column = getattr(entity, edge.column)
             if edge.parent in scope.ids:
-                found.append(column == bound_ids(prefix + edge.parent.replace(".", "_")))
+                found.append(self.named(column, edge.parent, prefix, dead))
             other = aliased(parent)
             further = {kind for kind, _ in scope_columns(self.kinds, other)} - {edge.parent}
             if further & set(scope.ids):
-                above = self.within(other, replace(scope, ids=without(scope.ids, edge.parent)), prefix, many)
+                above = self.within(other, replace(scope, ids=without(scope.ids, edge.parent)), prefix, many, dead)
                 chosen = select(col(other.id)).where(above)
                 if many:
                     found.append(column == any_(func.array(chosen.scalar_subquery(), type_=ARRAY(Uuid()))))
                 else:
                     found.append(exists(chosen.where(col(other.id) == column)))
         return or_(false(), *found)
+
+    def parameter(self, prefix: str, kind: str) -> str:
+        """What the ids of a kind in a scope are called among the values of a statement."""
+        return prefix + kind.replace(".", "_")
+
+    def named(self, column: Any, name: str, prefix: str, dead: bool) -> ColumnElement[bool]:
+        """The column names one of the objects of this kind that are in a scope; with `dead`, or what died below them."""
+        ids, kind = bound_ids(self.parameter(prefix, name)), self.kinds.by_name[name]
+        found: ColumnElement[bool] = column == ids
+        if not (dead and kind.is_tree):
+            return found
+        top, next_below = aliased(kind.model), aliased(kind.model)
+        parent = kind.tree_column().key
+        died = (
+            select(col(top.id))
+            .where(getattr(top, parent) == ids, col(top.is_deleted))
+            .cte(recursive=True, nesting=True)
+        )
+        died = died.union(select(col(next_below.id)).where(getattr(next_below, parent) == died.c.id))
+        return or_(found, column.in_(select(died.c.id)))
 
     def held_within(self, holder: Any, scope: Scope, prefix: str, dead: Any) -> ColumnElement[bool]:
         """The person holds some role at an object in the scope, or at one that hangs under it.
@@ -365,14 +378,17 @@ class Rules:
         """
         found: list[ColumnElement[bool]] = []
         for source in self.sources:
-            found += self.held_from(source, source.statement.subquery(), holder, scope, prefix)
+            found += self.held_from(source, source.statement.subquery(), holder, scope, prefix, dead is not None)
             if dead is not None and source.taken is not None:
                 taken = source.taken.subquery()
                 same = taken.c.deletion_id == dead.deletion_id
-                found += [condition.where(same) for condition in self.held_from(source, taken, holder, scope, prefix)]
+                held = self.held_from(source, taken, holder, scope, prefix, True)
+                found += [condition.where(same) for condition in held]
         return or_(false(), *found)
 
-    def held_from(self, source: RoleSource, held: Any, holder: Any, scope: Scope, prefix: str) -> list[Exists]:
+    def held_from(
+        self, source: RoleSource, held: Any, holder: Any, scope: Scope, prefix: str, dead: bool
+    ) -> list[Exists]:
         """At most one condition: a role in these rows, held by the person at an object in the scope."""
         target = aliased(self.kinds.by_name[source.kind].model)
         reachable = {kind for kind, _ in scope_columns(self.kinds, target)} & set(scope.ids)
@@ -380,8 +396,8 @@ class Rules:
             return []
         mine = exists().where(held.c.actor_id == holder)
         if reachable == {source.kind}:
-            return [mine.where(held.c.object_id == bound_ids(prefix + source.kind.replace(".", "_")))]
-        return [mine.where(col(target.id) == held.c.object_id, self.within(target, scope, prefix))]
+            return [mine.where(self.named(held.c.object_id, source.kind, prefix, dead))]
+        return [mine.where(col(target.id) == held.c.object_id, self.within(target, scope, prefix, dead=dead))]
 
     # Roles
 

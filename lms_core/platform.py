@@ -20,7 +20,7 @@ from sqlalchemy.exc import NoInspectionAvailable
 
 from lms_core import hookspecs, kinds
 from lms_core.config import PluginSettings, Settings, read_plugins_file
-from lms_core.db import Table, complete_cascade, complete_table
+from lms_core.db import Table, complete_cascade, complete_foreign_keys, complete_table
 from lms_core.errors import StartRefused
 from lms_core.imports import Importer
 from lms_core.permissions import Rules
@@ -366,6 +366,7 @@ def add_model(platform: Platform, plugin: Plugin, model: Any) -> None:
         ) from None
     require_prefix(plugin.name, "table", table.name, "_")
     plugin.models.append(model)
+    complete_foreign_keys(table)
     if issubclass(model, Table):
         complete_table(model)
         platform.kinds.add_model(model)

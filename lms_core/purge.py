@@ -23,8 +23,9 @@ from sqlmodel import Field, SQLModel, col
 
 from lms_core.db import Record, Table, among
 from lms_core.deletion import Deletion, retention
+from lms_core.held import is_held
+from lms_core.imports import ImportRow
 from lms_core.kinds import Kind, kind_name
-from lms_core.legal_holds import is_held
 from lms_core.subtree import kinds_below
 from lms_core.types import Event
 from lms_core.uow import Context, UnitOfWork
@@ -176,10 +177,6 @@ async def begin(uow: UnitOfWork, deletion_id: UUID) -> Outcome:
         return "waits"
     # What it was called may be somebody's name.
     deletion.state, deletion.label, deletion.reason, deletion.conflict = "purged", "", None, None
-    earlier = update(Deletion).where(
-        among(col(Deletion.root_id), deletion.root_ids), col(Deletion.state).in_(("restored", "purged"))
-    )
-    await uow.session.execute(earlier.values(label="", reason=None, conflict=None))
     return "purged"
 
 
@@ -255,7 +252,14 @@ async def remove(uow: UnitOfWork, model: type[Any], ids: Sequence[UUID]) -> int:
             await reaction.purged(uow, ids, needed)
     going = [id for id in ids if id not in needed]
     await uow.session.execute(delete(table).where(among(table.c.id, going)))
+    # Where else words of theirs are kept: imports, and earlier deletions.
+    told = update(ImportRow).where(among(col(ImportRow.object_id), ids))
+    await uow.session.execute(told.values(cells={}, changes={}, kept=[], note=None))
     if kind is not None:
+        earlier = update(Deletion).where(
+            among(col(Deletion.root_id), ids), col(Deletion.state).in_(("restored", "purged"))
+        )
+        await uow.session.execute(earlier.values(label="", reason=None, conflict=None))
         PURGED.labels(kind.name).inc(len(going))
         for id in ids:
             uow.record("purged", kind.name, id)

@@ -7,6 +7,7 @@ one, whose rest stays where it is.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -37,6 +38,7 @@ from lms_core.uow import UnitOfWork, key_in_words
 
 MAX_CONFLICTS = 1_000
 MAX_RENAMES = 1_000
+UNKNOWN = "Something that you may not see stands in the way; send one of the choices, or ask somebody who may see it."
 RENAME = "rename"
 """The choice to give what comes back another key where its own is taken."""
 PARENTS = "parents"
@@ -216,7 +218,27 @@ async def find_conflicts(
         conflicts += await conflicts_under(uow, above, walk, choices)
     else:
         conflicts += await conflicts_within(uow, walk, choices)
-    return conflicts[:MAX_CONFLICTS]
+    return await as_known(uow, Conflict(root.name, ids[0], "", UNKNOWN), conflicts[:MAX_CONFLICTS])
+
+
+async def as_known(uow: UnitOfWork, hidden: Conflict, conflicts: Sequence[Conflict]) -> list[Conflict]:
+    """The same, without what the actor may not know: a person takes part in places that others know nothing of."""
+    known: set[UUID] = set()
+    for name in {conflict.kind for conflict in conflicts}:
+        kind = uow.context.platform.kinds.by_name[name]
+        visible = uow.context.platform.rules.readable(uow.access, kind.model, dead=True)
+        found = select(col(kind.model.id)).where(
+            among(col(kind.model.id), [conflict.id for conflict in conflicts if conflict.kind == name]),
+            visible.write(kind.model),
+        )
+        known |= set((await uow.session.execute(found, visible.parameters)).scalars())
+    shown = [
+        conflict
+        if conflict.id in known or conflict.id == hidden.id
+        else replace(hidden, code=conflict.code, choices=conflict.choices)
+        for conflict in conflicts
+    ]
+    return list(dict.fromkeys(shown))
 
 
 async def conflicts_within(uow: UnitOfWork, walk: Walk, choices: Collection[str]) -> list[Conflict]:

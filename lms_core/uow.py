@@ -271,17 +271,14 @@ class UnitOfWork:
     async def lock(self, model: type[M], id: UUID, if_match: str | None = None) -> M:
         """A live row for change: its ancestors `FOR SHARE` from the top, then itself `FOR UPDATE`.
 
-        Raises NotFound when it, or anything it hangs under, is deleted; 412 when `if_match` is stale.
+        Raises NotFound when it, or anything it hangs under, is deleted; 412 when `if_match` is stale. In a dry run nobody
+        has to wait: it is only read.
         """
-        await self.hold_parents(model, id)
-        row = (
-            await self.session.execute(
-                select(model)
-                .where(model.id == id, alive(model))
-                .with_for_update(of=model)
-                .execution_options(populate_existing=True)
-            )
-        ).scalar_one_or_none()
+        statement = select(model).where(model.id == id, alive(model)).execution_options(populate_existing=True)
+        if not self.dry_run:
+            await self.hold_parents(model, id)
+            statement = statement.with_for_update(of=model)
+        row = (await self.session.execute(statement)).scalar_one_or_none()
         if row is None:
             raise NotFound(kind_name(model), id)
         check_if_match(if_match, row.version)
@@ -316,10 +313,10 @@ class UnitOfWork:
     async def hold_row(self, kind: str, id: UUID) -> None:
         """`FOR SHARE` on one row; NotFound when it is deleted."""
         model = self.context.platform.kinds.by_name[kind].model
-        is_deleted = (
-            await self.session.execute(select(model.is_deleted).where(model.id == id).with_for_update(read=True))
-        ).scalar_one_or_none()
-        if is_deleted is not False:
+        statement = select(model.is_deleted).where(model.id == id)
+        if not self.dry_run:
+            statement = statement.with_for_update(read=True)
+        if (await self.session.execute(statement)).scalar_one_or_none() is not False:
             raise NotFound(kind, id)
 
     async def add(self, row: Table) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from browser import upload
+from browser import send_form, upload
 from samples_of_kinds import SAMPLES
 from sqlalchemy import inspect
 
@@ -453,3 +453,99 @@ async def test_earlier_deletions_forget_names_too(lms: Lms, school: School) -> N
     assert await purge.purge(lms.context, id) == "purged"
     rows = await lms.sql("SELECT label, reason FROM core_deletion WHERE root_id = :id", id=school.student.id)
     assert [tuple(row.values()) for row in rows] == [("", None)] * 2
+
+
+async def test_a_hold_covers_what_belongs_to_the_thing(lms: Lms, school: School) -> None:
+    """What held people did in what is deleted, and what held things show."""
+    made, admin = await furnish(lms, school), await lms.admin()
+    page = await school.teacher.create(
+        "/materials", {"course_id": school.course["id"], "kind": "page", "title": "P", "published": True}
+    )
+    done = await school.student.send("PUT", f"/materials/{page['id']}/completion")
+    assert done.status_code == 204, done.text
+    body = {"content_type": "text/plain", "size": len(b"Other words")}
+    version = await school.teacher.create(f"/files/{made['file']['id']}/versions", body)
+    assert (await send_form(version["upload"], b"Other words")).status_code == 204
+    assert (await school.teacher.post(f"/files/{version['id']}/complete")).status_code == 202
+    await lms.work_off()
+    id = await deleted(lms, school.teacher, f"/materials/{page['id']}")
+    shown = await deleted(lms, school.teacher, f"/materials/{made['document']['id']}")
+    file = await deleted(lms, school.teacher, f"/files/{made['file']['id']}")
+    for kind, object_id, deletions in (
+        ("users.user", str(school.student.id), [id]),
+        ("materials.material", made["document"]["id"], [shown, file]),
+        ("files.file", version["id"], [file]),
+        ("files.file", made["file"]["id"], [file]),
+    ):
+        hold = await admin.create("/legal-holds", {"kind": kind, "object_id": object_id, "reason": "Case 12"})
+        assert [await purge.purge(lms.context, one) for one in deletions] == ["held"] * len(deletions)
+        assert (await admin.post(f"/legal-holds/{hold['id']}/lift")).status_code == 200
+    assert [await purge.purge(lms.context, one) for one in (id, shown, file)] == ["purged"] * 3
+
+
+async def test_each_school_holds_in_its_own_name(lms: Lms, school: School) -> None:
+    """Nobody learns of, or lifts, what another school or the district above has set, even on somebody whom they share."""
+    district, admin = await lms.make_institution(), await lms.admin()
+    moved = await admin.patch(f"/institutions/{school.institution['id']}", {"parent_id": district["id"]})
+    assert moved.status_code == 200
+    above, other = await lms.make_user("principal", district["id"]), await lms.make_school()
+    shared = await lms.enroll(other.course["id"], school.student)
+    body = {"kind": "users.user", "object_id": str(school.student.id)}
+    callers = [school.principal, above, other.principal, admin]
+    ids = [(await one.create("/legal-holds", {**body, "reason": f"Case {n}"}))["id"] for n, one in enumerate(callers)]
+    assert len(set(ids)) == 4
+    # Who is above sees what is below; nobody sees to the side, or up.
+    seen = {0: {0}, 1: {0, 1}, 2: {2}, 3: {0, 1, 2, 3}}
+    for number, caller in enumerate(callers):
+        found = await caller.items("/legal-holds", object_id=str(school.student.id))
+        assert {one["id"] for one in found} == {ids[one] for one in seen[number]}
+        for one, id in enumerate(ids):
+            expected = 200 if one in seen[number] else 404
+            assert (await caller.get(f"/legal-holds/{id}")).status_code == expected
+            if expected == 404:
+                assert (await caller.post(f"/legal-holds/{id}/lift")).status_code == 404
+    deletion = await deleted(lms, other.principal, f"/enrollments/{shared['id']}")
+    for caller, id in zip(callers, ids, strict=True):
+        assert await purge.purge(lms.context, deletion) == "held"
+        assert (await caller.post(f"/legal-holds/{id}/lift")).status_code == 200
+    assert await purge.purge(lms.context, deletion) == "purged"
+
+
+async def test_words_kept_elsewhere_go_too(lms: Lms, school: School) -> None:
+    """An import's rows, and what earlier deletions of things in a course were called."""
+    admin, address = await lms.admin(), f"{uuid4().hex}@example.org"
+    content = f"email,full_name,role\n{address},Ada Lovelace,student\n".encode()
+    file = await upload(school.principal, content, "text/csv", "people.csv")
+    await lms.work_off()
+    started = await school.principal.post(
+        "/users/import", {"file_id": file["id"], "institution_id": school.institution["id"]}
+    )
+    assert started.status_code == 202, started.text
+    await lms.work_off()
+    [row] = await lms.sql("SELECT object_id, cells FROM core_import_row WHERE cells->>'email' = :email", email=address)
+    page = await school.teacher.create(
+        "/materials", {"course_id": school.course["id"], "kind": "page", "title": "About Ada"}
+    )
+    earlier = await deleted(lms, school.teacher, f"/materials/{page['id']}", days=0)
+    assert (await school.teacher.post(f"/materials/{page['id']}/restore")).status_code == 202
+    await lms.work_off()
+    for path in (f"/users/{row['object_id']}", f"/courses/{school.course['id']}"):
+        assert await purge.purge(lms.context, await deleted(lms, admin, path)) == "purged"
+    told = await lms.sql("SELECT cells, changes FROM core_import_row WHERE object_id = :id", id=row["object_id"])
+    assert told == [{"cells": {}, "changes": {}}]
+    assert await lms.sql("SELECT label FROM core_deletion WHERE id = :id", id=earlier) == [{"label": ""}]
+
+
+async def test_what_points_at_something_is_found_by_an_index(lms: Lms) -> None:
+    """Dead rows too: PostgreSQL looks there for every row that goes."""
+    without = await lms.sql(
+        """
+        SELECT c.conrelid::regclass::text AS "table", a.attname::text AS "column"
+        FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+        WHERE c.contype = 'f' AND NOT EXISTS (
+            SELECT FROM pg_index i WHERE i.indrelid = c.conrelid AND i.indkey[0] = c.conkey[1]
+            AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', a.attname))
+        )
+        """
+    )
+    assert without == []

@@ -502,3 +502,81 @@ async def test_a_long_slug_is_renamed_to_a_slug(lms: Lms, school: School) -> Non
     shown = (await admin.get(f"/institutions/{made['id']}")).json()["slug"]
     assert shown.endswith("a-restored")
     assert (await admin.patch(f"/institutions/{made['id']}", {"slug": shown})).status_code == 200
+
+
+async def test_a_district_takes_a_course_out_of_a_deleted_school(lms: Lms) -> None:
+    """Its roles reach what died below it, however deep, and what is in there; a neighbour's do not."""
+    district = await lms.make_institution()
+    school = await lms.make_school()
+    department = await lms.make_institution(parent_id=school.institution["id"])
+    course = await lms.make_course(department["id"])
+    admin = await lms.admin()
+    moved = await admin.patch(f"/institutions/{school.institution['id']}", {"parent_id": district["id"]})
+    assert moved.status_code == 200, moved.text
+    principal = await lms.make_user("principal", district["id"])
+    stranger = await lms.make_user("principal", (await lms.make_institution())["id"])
+    deletion = (await admin.delete(f"/institutions/{school.institution['id']}")).json()["id"]
+    await lms.work_off()
+    assert [one["id"] for one in await principal.items("/deletions")] == [deletion]
+    path, choice = f"/courses/{course['id']}", {"on_conflict": "parents"}
+    for caller in (stranger, school.principal):
+        assert (await caller.post(f"{path}/restore", choice)).status_code == 404
+    assert await conflicts(principal, path) == [("parent_deleted", ["parents"])]
+    assert await conflicts(principal, path, "parents") == []
+    assert (await principal.post(f"{path}/restore", choice)).status_code == 202
+    await lms.work_off()
+    assert (await principal.get(path)).status_code == 200
+    assert (await principal.get(f"/courses/{school.course['id']}")).status_code == 404
+    # Nobody brings back a role that they could not give.
+    refused = await principal.post(f"/deletions/{deletion}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "grant_not_allowed")
+    assert (await admin.post(f"/deletions/{deletion}/restore")).status_code == 202
+    await lms.work_off()
+    assert (await school.teacher.get(f"/courses/{school.course['id']}")).status_code == 200
+
+
+async def test_a_conflict_tells_nothing_of_other_schools(lms: Lms, school: School) -> None:
+    """Somebody took part elsewhere too, where their seat is taken: their principal learns that, and no more."""
+    admin, other = await lms.admin(), await lms.make_school()
+    course = await lms.make_course(other.institution["id"], capacity=1)
+    enrollment = await lms.enroll(course["id"], school.student)
+    assert (await admin.delete(f"/users/{school.student.id}")).status_code == 202
+    await lms.work_off()
+    await lms.enroll(course["id"], other.student)
+    path = f"/users/{school.student.id}/restore?dry_run=true"
+    [shown] = (await school.principal.post(path)).json()["conflicts"]
+    assert (shown["kind"], shown["id"], shown["code"]) == ("users.user", str(school.student.id), "course_full")
+    assert "may not see" in shown["detail"]
+    [whole] = (await admin.post(path)).json()["conflicts"]
+    assert (whole["kind"], whole["id"]) == ("enrollments.enrollment", enrollment["id"])
+
+
+async def test_a_preview_waits_for_nobody(lms: Lms, school: School) -> None:
+    path = f"/courses/{school.course['id']}"
+    async with lms.context.unit_of_work() as uow:
+        await uow.lock(uow.context.platform.kinds.by_name["courses.course"].model, UUID(school.course["id"]))
+        assert (await school.principal.delete(f"{path}?dry_run=true")).status_code == 200
+        # The lock is there: the real thing waits for it, and gives up.
+        assert (await school.principal.delete(path)).status_code == 503
+
+
+async def test_what_a_plugin_missed_is_taken_later(lms: Lms, school: School) -> None:
+    """Its rows lived on, unseen, when what they hang under was deleted, since it was off; restored, all is as before."""
+    pages = [await material(school, f"Page {number}") for number in range(2)]
+    deletion = (await school.principal.delete(f"/courses/{school.course['id']}")).json()["id"]
+    await lms.work_off()
+    missed = "UPDATE materials_material SET is_deleted = false, deletion_id = NULL WHERE id = :id"
+    await lms.sql(missed, id=UUID(pages[0]["id"]))
+    async with lms.context.unit_of_work() as uow:
+        await cascade.take_what_was_left(uow)
+    await lms.work_off()
+    held = "SELECT count(*) AS n FROM materials_material WHERE deletion_id = :id"
+    assert (await lms.sql(held, id=UUID(deletion)))[0]["n"] == 2
+    assert (await school.principal.get(f"/deletions/{deletion}")).json()["state"] == "deleted"
+    assert (await school.principal.post(f"/deletions/{deletion}/restore")).status_code == 202
+    await lms.work_off()
+    assert await titles(school) == ["Page 0", "Page 1"]
+    async with lms.context.unit_of_work() as uow:
+        await cascade.take_what_was_left(uow)
+    await lms.work_off()
+    assert await titles(school) == ["Page 0", "Page 1"]

@@ -202,6 +202,19 @@ async def take_all_connections(lab: Laboratory) -> None:
         await connection.close()
 
 
+@experiment("PostgreSQL's disk full")
+async def fill_disk(lab: Laboratory) -> None:
+    """Tables and the log cannot grow: it gives up, and cannot even recover, until there is room again."""
+    await moment(lab)
+    lab.limit_files("postgres", 64 * 1024)
+    await asyncio.sleep(8)
+    if lab.engines.children["postgres"].exit_code() is None:
+        lab.limit_files("postgres", psutil.RLIM_INFINITY)
+        await asyncio.sleep(2)
+    if lab.engines.children["postgres"].exit_code() is not None:
+        lab.start_engine("postgres")
+
+
 @experiment("the store loses what was uploaded")
 async def lose_objects(lab: Laboratory) -> None:
     """Before it could be verified: such a file is told to be missing, never ready."""
@@ -257,11 +270,11 @@ async def newer_events(lab: Laboratory) -> None:
     await lab.sql("UPDATE core_delivery SET done_at = now() WHERE id = $1", delivery)
 
 
-def poisoning(how: str) -> Experiment:
-    """Five deliveries break whoever handles them; all five are given up, and everything else goes on."""
+def poisoning(how: str, number: int) -> Experiment:
+    """Some deliveries break whoever handles them; all of them are given up, and everything else goes on."""
 
     async def run(lab: Laboratory) -> None:
-        ids = [uuid4() for _ in range(5)]
+        ids = [uuid4() for _ in range(number)]
         for id in ids:
             await lab.sql(
                 "WITH event AS (INSERT INTO core_event (id, name, payload) "
@@ -272,14 +285,14 @@ def poisoning(how: str) -> Experiment:
             )
         for _ in range(1200):
             await asyncio.sleep(0.5)
-            # Waiting between attempts is tested elsewhere, and takes minutes.
+            # Waiting between attempts is tested elsewhere, and takes minutes. Two seconds are the least that there is.
             await lab.sql(
-                "UPDATE core_delivery SET next_attempt_at = now() + interval '0.5 s' "
-                "WHERE id = ANY($1) AND NOT in_flight AND dead_at IS NULL AND next_attempt_at > now() + interval '0.5 s'",
+                "UPDATE core_delivery SET next_attempt_at = now() + interval '2 s' "
+                "WHERE id = ANY($1) AND NOT in_flight AND dead_at IS NULL AND next_attempt_at > now() + interval '2 s'",
                 ids,
             )
             dead = await lab.sql("SELECT count(*) FROM core_delivery WHERE id = ANY($1) AND dead_at IS NOT NULL", ids)
-            if dead[0][0] == 5:
+            if dead[0][0] == number:
                 break
         else:
             raise AssertionError(f"seed {lab.seed}: the poison lives")
@@ -288,13 +301,33 @@ def poisoning(how: str) -> Experiment:
     return run
 
 
-for how, title in (
-    ("fails", "fails"),
-    ("dies", "kills its process"),
-    ("eats", "eats memory"),
-    ("hangs", "hangs"),
+for how, title, many in (
+    ("fails", "fails", 5),
+    ("dies", "kills its process", 5),
+    ("eats", "eats memory", 5),
+    # Each attempt takes a child of the worker for as long as a task may take.
+    ("hangs", "hangs", 2),
 ):
-    EXPERIMENTS[f"poison that {title}"] = poisoning(how)
+    EXPERIMENTS[f"poison that {title}"] = poisoning(how, many)
+
+
+def shifting_clock(name: str, seconds: float) -> Experiment:
+    """One of our processes has another time than all others, for a while."""
+
+    async def run(lab: Laboratory) -> None:
+        await moment(lab)
+        for shift in (seconds, 0):
+            lab.set_clock(shift)
+            lab.kill(name)
+            await asyncio.sleep(10)
+            assert lab.has_other_clock(name) is bool(shift)
+
+    return run
+
+
+for clock in ("worker", "relay", "scheduler", "api"):
+    EXPERIMENTS[f"the clock of the {clock} 10 minutes ahead"] = shifting_clock(clock, 600)
+    EXPERIMENTS[f"the clock of the {clock} 10 minutes behind"] = shifting_clock(clock, -600)
 
 
 @experiment("2,000 clients hang up")

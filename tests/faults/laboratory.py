@@ -34,6 +34,8 @@ from lms_core.testing import Caller
 REST_SECONDS = 180.0
 RETRY_SECONDS = 90.0
 CLIENTS = 6
+LONG_SECONDS = 30.0
+PATIENT_SECONDS = 5.0
 SEATS = 10
 
 POISON = '''
@@ -67,6 +69,31 @@ async def take(context, event):
 def lms_handlers():
     return [Handler("poison.take", Taken, take, transactional=False)]
 '''
+
+
+# Our processes are forked from the one that supervises them.
+CLOCK = """
+import datetime
+import os
+import pathlib
+
+import time_machine
+
+FOLDER = pathlib.Path(__file__).parent
+shifted = []
+
+
+def shift():
+    seconds = float((FOLDER / "clock").read_text())
+    # The children of a process that was shifted have its clock.
+    if seconds and not shifted:
+        shifted.append(time_machine.travel(datetime.timedelta(seconds=seconds), tick=True))
+        shifted[0].start()
+        (FOLDER / f"shifted-{os.getpid()}").touch()
+
+
+os.register_at_fork(after_in_child=shift)
+"""
 
 
 @dataclass
@@ -121,6 +148,19 @@ class Laboratory:
         for process in self.family(name):
             process.resume()
 
+    def limit_files(self, name: str, most: int) -> None:
+        """How many bytes a file of an engine may have: as on a full disk it can go on, but not grow."""
+        for process in self.family(name):
+            process.rlimit(psutil.RLIMIT_FSIZE, (most, psutil.RLIM_INFINITY))
+
+    def set_clock(self, seconds: float) -> None:
+        """How far ahead the clock is of those of our processes that start from now on."""
+        (self.folder / "installed" / "clock").write_text(str(seconds))
+
+    def has_other_clock(self, name: str) -> bool:
+        """Whether the clock of one of our processes was set when it started."""
+        return (self.folder / "installed" / f"shifted-{self.family(name)[0].pid}").exists()
+
     def start_engine(self, name: str) -> None:
         """Again, after it ended."""
         self.engines.children[name].finish(10)
@@ -167,6 +207,9 @@ class Laboratory:
     async def write(self, happening: asyncio.Future[None], until: float) -> None:
         """One client."""
         while time.monotonic() < until or not happening.done():
+            if time.monotonic() > until + LONG_SECONDS:
+                # What takes minutes would pile up more work than is done meanwhile.
+                await asyncio.sleep(PATIENT_SECONDS)
             await self.random.choice((self.make_page, self.make_page, self.turn_page, self.enroll, self.hand_in))()
 
     async def insist(self, method: str, path: str, body: Any = None) -> httpx2.Response | None:
@@ -322,6 +365,8 @@ def laboratory(folder: Path, seed: int, **more: str) -> Iterator[Laboratory]:
     installed = folder / "installed"
     installed.mkdir()
     write_plugin(installed, "poison", POISON)
+    (installed / "sitecustomize.py").write_text(CLOCK)
+    (installed / "clock").write_text("0")
     enabled = (REPOSITORY / "plugins.toml").read_text() + "\n[plugins.poison]\nenabled = true\n"
     (installed / "plugins.toml").write_text(enabled)
     try:
@@ -338,7 +383,7 @@ def laboratory(folder: Path, seed: int, **more: str) -> Iterator[Laboratory]:
                 "LMS_S3_PUBLIC_ENDPOINT": direct,
                 "PYTHONPATH": str(installed),
                 "LMS_PLUGINS_FILE": str(installed / "plugins.toml"),
-                "LMS_TASK_SECONDS": "20",
+                "LMS_TASK_SECONDS": "15",
                 **more,
             }
             with system(folder / "data", **environment) as running:

@@ -88,8 +88,8 @@ class CourseCatalog(ABC):
         """The live sections of courses, by course and name; in one statement."""
 
     @abstractmethod
-    async def find(self, uow: UnitOfWork, course_id: UUID) -> CourseSummary | None:
-        """A live course."""
+    async def living(self, uow: UnitOfWork, course_ids: Collection[UUID]) -> dict[UUID, CourseSummary]:
+        """Those of some courses that live, by their ids; in one statement."""
 
     @abstractmethod
     async def institution_of(self, uow: UnitOfWork, course_id: UUID) -> UUID | None:

@@ -116,11 +116,10 @@ async def check_move(uow: UnitOfWork, id: UUID, institution_id: UUID) -> None:
 class Catalog(CourseCatalog):
     """Answers other plugins' questions."""
 
-    async def find(self, uow: UnitOfWork, course_id: UUID) -> CourseSummary | None:
-        """A live course."""
-        statement = select(Course).where(Course.id == course_id, alive(Course))
-        course = (await uow.session.execute(statement)).scalar_one_or_none()
-        return None if course is None else summary(course)
+    async def living(self, uow: UnitOfWork, course_ids: Collection[UUID]) -> dict[UUID, CourseSummary]:
+        """By their ids."""
+        statement = select(Course).where(among(col(Course.id), course_ids), alive(Course))
+        return {course.id: summary(course) for course in (await uow.session.execute(statement)).scalars()}
 
     async def find_by_codes(self, uow: UnitOfWork, institution_id: UUID, codes: Collection[str]) -> list[CodedCourse]:
         """With their terms."""

@@ -33,6 +33,7 @@ MAY_MOVE_UP = NOT_OVER & exists().where(USERS.c.id == col(Enrollment.user_id), U
     USERS
 )
 """A condition on who waits: they are passed over while they may not sign in, and once their last day has passed."""
+TAKES_SEAT = (col(Enrollment.state) == "active") & (col(Enrollment.role) == STUDENT)
 _active = func.count().filter(col(Enrollment.state) == "active")
 _waiting = func.count().filter(col(Enrollment.state) == "waitlisted")
 UNBALANCED = (
@@ -195,13 +196,18 @@ async def promote(uow: UnitOfWork, course: CourseSummary) -> None:
 
 async def courses_of(uow: UnitOfWork, ids: Sequence[UUID]) -> list[CourseSummary]:
     """The live courses that these enrollments belong to, locked one after the other in the order of their ids."""
-    statement = select(col(Enrollment.course_id)).where(among(col(Enrollment.id), ids)).distinct()
+    statement = (
+        select(COURSES.c.id)
+        .join(Enrollment, col(Enrollment.course_id) == COURSES.c.id)
+        .where(among(col(Enrollment.id), ids), ~COURSES.c.is_deleted)
+        .distinct()
+    )
     found = []
     for course_id in sorted((await uow.session.execute(statement)).scalars()):
         try:
             found.append(await uow.use(CourseCatalog).lock(uow, course_id))
         except NotFound:
-            # The course goes too, or is not back yet: nobody moves up in it.
+            # What it hangs under goes too, or is not back yet: nobody moves up in it.
             continue
     return found
 
@@ -218,28 +224,24 @@ async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: C
     By choice (`waitlist`): who finds no place in the section comes back without one. Teachers and assistants come back
     only through those who may appoint them.
     """
-    catalog = uow.use(CourseCatalog)
-    appointed = select(col(Enrollment.course_id), col(Enrollment.role), col(Enrollment.id)).where(
-        among(col(Enrollment.id), ids), col(Enrollment.role).in_(APPOINTED_BY)
-    )
-    forbidden = [
-        Conflict(
-            ENROLLMENT, id, "grant_not_allowed", f"You may not appoint a {role} there, so you cannot bring one back."
-        )
-        for course_id, role, id in (await uow.session.execute(appointed)).all()
-        if await catalog.find(uow, course_id) is not None and not await uow.can(APPOINTED_BY[role], COURSE, course_id)
-    ]
+    to_living = col(Enrollment.course_id).in_(select(COURSES.c.id).where(~COURSES.c.is_deleted))
     returning = (
-        select(col(Enrollment.course_id), col(Enrollment.id))
-        .where(among(col(Enrollment.id), ids), col(Enrollment.state) == "active", col(Enrollment.role) == STUDENT)
+        select(col(Enrollment.course_id), col(Enrollment.role), col(Enrollment.id))
+        .where(among(col(Enrollment.id), ids), to_living, TAKES_SEAT | col(Enrollment.role).in_(APPOINTED_BY))
         .order_by(col(Enrollment.id))
     )
+    rows = (await uow.session.execute(returning)).all()
+    courses = await uow.use(CourseCatalog).living(uow, {row.course_id for row in rows})
     by_course: dict[UUID, list[UUID]] = {}
-    for course_id, id in (await uow.session.execute(returning)).all():
-        by_course.setdefault(course_id, []).append(id)
-    found = forbidden
+    found: list[Conflict] = []
+    for course_id, role, id in rows:
+        if role == STUDENT:
+            by_course.setdefault(course_id, []).append(id)
+        elif course_id in courses and not await uow.can(APPOINTED_BY[role], COURSE, course_id):
+            detail = f"You may not appoint a {role} there, so you cannot bring one back."
+            found.append(Conflict(ENROLLMENT, id, "grant_not_allowed", detail))
     for course_id, students in by_course.items():
-        course = await catalog.find(uow, course_id)
+        course = courses.get(course_id)
         if course is None or course.capacity is None or (WAITLIST in choices and course.waitlist):
             continue
         free = await free_seats(uow, course, STUDENT, len(students))

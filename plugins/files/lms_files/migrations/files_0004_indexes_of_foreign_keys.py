@@ -1,0 +1,27 @@
+"""Indexes of what points at other tables: a purge looks there for each row that it removes."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "files_0004"
+down_revision = "files_0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_index(
+        "ix_files_file_course_id",
+        "files_file",
+        ["course_id"],
+        unique=False,
+        postgresql_where=sa.text("course_id IS NOT NULL"),
+    )
+    op.create_index("ix_files_file_owner_id", "files_file", ["owner_id"], unique=False)
+    op.create_index("ix_files_file_uploader_id", "files_file", ["uploader_id"], unique=False)
+
+
+def downgrade() -> None:
+    op.drop_index("ix_files_file_uploader_id", table_name="files_file")
+    op.drop_index("ix_files_file_owner_id", table_name="files_file")
+    op.drop_index("ix_files_file_course_id", table_name="files_file", postgresql_where=sa.text("course_id IS NOT NULL"))
