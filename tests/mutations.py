@@ -43,8 +43,8 @@ MUTATIONS = (
     Mutation(
         "the lock on ancestors",
         "lms_core/uow.py",
-        "select(model.is_deleted).where(model.id == id).with_for_update(read=True)",
-        "select(model.is_deleted).where(model.id == id)",
+        "        if not self.dry_run:\n            statement = statement.with_for_update(read=True)\n",
+        "",
         "tests/test_deletion.py::test_a_child_that_is_being_made_holds_the_delete_of_its_parent_up",
     ),
     Mutation(
@@ -105,10 +105,24 @@ MUTATIONS = (
         "tests/test_purge.py::test_what_is_held_stays",
     ),
     Mutation(
+        "that each place holds in its own name",
+        "lms_core/legal_holds.py",
+        "true() if scope.everywhere else or_(false(), *places)",
+        "true()",
+        "tests/test_purge.py::test_each_school_holds_in_its_own_name",
+    ),
+    Mutation(
+        "that a conflict tells nothing of other places",
+        "lms_core/restoring.py",
+        "if conflict.id in known or conflict.id == hidden.id",
+        "if True",
+        "tests/test_recycle_bin.py::test_a_conflict_tells_nothing_of_other_schools",
+    ),
+    Mutation(
         "the switch between two chunks",
         "lms_core/purge.py",
-        '    if await mode(uow) == "stopped":\n        return None\n',
-        "",
+        'meanwhile."""\n    if await mode(uow) == "stopped":\n        return "stopped"\n',
+        'meanwhile."""\n',
         "tests/test_purge.py::test_the_switch_stops_at_once",
     ),
     Mutation(
