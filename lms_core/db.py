@@ -147,7 +147,7 @@ def complete_foreign_keys(table: SqlTable) -> None:
     """
     for column in table.columns:
         if column.foreign_keys and not is_led_by(table, column):
-            where = {"postgresql_where": text(f"{column.name} IS NOT NULL")} if column.nullable else {}
+            where: dict[str, Any] = {"postgresql_where": text(f"{column.name} IS NOT NULL")} if column.nullable else {}
             Index(f"ix_{table.name}_{column.name}", column, **where)
 
 

@@ -16,6 +16,8 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 from sqlalchemy import DateTime, delete, exists, func, inspect, select, text, update
+from sqlalchemy import column as foreign_column
+from sqlalchemy import table as foreign_table
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import Table as SqlTable
@@ -37,6 +39,15 @@ CHUNK_SECONDS = 600
 # Less than a task may take; what is left waits for the next time.
 SCHEDULED_SECONDS = 600.0
 SWITCH = "purge"
+POINTING_FROM_OUTSIDE = text(
+    """
+    SELECT other.relname AS name, a.attname AS "column", mine.relname AS points_at
+    FROM pg_constraint c
+    JOIN pg_class other ON other.oid = c.conrelid JOIN pg_class mine ON mine.oid = c.confrelid
+    JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+    WHERE c.contype = 'f' AND mine.relname = ANY(:tables) AND NOT other.relname = ANY(:known)
+    """
+)
 PURGED = Counter("lms_purged_rows_total", "Rows removed for good", ["kind"])
 
 Mode = Literal["manual", "scheduled", "stopped"]
@@ -173,7 +184,7 @@ async def begin(uow: UnitOfWork, deletion_id: UUID) -> Outcome:
     part = select(col(Deletion.id)).where(col(Deletion.taken_from) == deletion_id, col(Deletion.state) == "restoring")
     if (await uow.session.execute(part.limit(1))).first() is not None:
         return "waits"
-    if await has_others_below(uow, kind, deletion_id):
+    if await has_others_below(uow, kind, deletion_id) or await is_named_by_plugins_off(uow, kind, deletion_id):
         return "waits"
     # What it was called may be somebody's name.
     deletion.state, deletion.label, deletion.reason, deletion.conflict = "purged", "", None, None
@@ -197,6 +208,19 @@ async def has_others_below(uow: UnitOfWork, root: Kind, deletion_id: UUID) -> bo
             other = other.where(parent.c.deletion_id == deletion_id, child.c.deletion_id != deletion_id)
             if (await uow.session.execute(other.where(~is_emptied(child)).limit(1))).first() is not None:
                 return True
+    return False
+
+
+async def is_named_by_plugins_off(uow: UnitOfWork, root: Kind, deletion_id: UUID) -> bool:
+    """Whether rows of a table that no enabled plugin has point at what this deletion took: only their plugin can let go."""
+    tables = [inspect(kind.model).local_table for kind in kinds_below(uow.context.platform.kinds, root)]
+    values = {"tables": [table.name for table in tables], "known": list(tables[0].metadata.tables)}
+    for row in (await uow.session.execute(POINTING_FROM_OUTSIDE, values)).all():
+        taken = next(table for table in tables if table.name == row.points_at)
+        outside = foreign_table(row.name, foreign_column(row.column))
+        found = select(outside.c[row.column]).join(taken, taken.c.id == outside.c[row.column])
+        if (await uow.session.execute(found.where(taken.c.deletion_id == deletion_id).limit(1))).first() is not None:
+            return True
     return False
 
 

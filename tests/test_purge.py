@@ -549,3 +549,17 @@ async def test_what_points_at_something_is_found_by_an_index(lms: Lms) -> None:
         """
     )
     assert without == []
+
+
+async def test_a_purge_waits_for_a_plugin_that_is_off(lms: Lms, school: School) -> None:
+    """Its rows point at what is to go, and nobody here knows what they mean."""
+    id = await deleted(lms, school.principal, f"/courses/{school.course['id']}")
+    await lms.sql("CREATE TABLE away_note (id uuid PRIMARY KEY, course_id uuid REFERENCES courses_course (id))")
+    try:
+        await lms.sql("INSERT INTO away_note VALUES (:id, :id)", id=UUID(school.course["id"]))
+        assert await purge.purge(lms.context, id) == "waits"
+        assert await state(lms, id) == ("deleted", False)
+        await lms.sql("DELETE FROM away_note")
+        assert await purge.purge(lms.context, id) == "purged"
+    finally:
+        await lms.sql("DROP TABLE away_note")
