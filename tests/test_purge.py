@@ -221,6 +221,8 @@ async def test_what_is_held_stays(lms: Lms, held: str) -> None:
     id = await deleted(lms, school.teacher, f"/materials/{made['id']}")
     hold = await admin.create("/legal-holds", {"kind": kind, "object_id": object_id, "reason": "Case 12"})
     assert await purge.purge(lms.context, id) == "held"
+    # It can still be restored.
+    assert await state(lms, id) == ("deleted", False)
     assert (await admin.post(f"/legal-holds/{hold['id']}/lift")).status_code == 200
     assert await purge.purge(lms.context, id) == "purged"
 
