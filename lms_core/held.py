@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, false, inspect, or_, select
+from sqlalchemy import ColumnElement, exists, false, func, inspect, or_, select
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
@@ -33,6 +33,12 @@ async def is_held(uow: UnitOfWork, root: Kind, deletion_id: UUID) -> bool:
         if conditions and (await uow.session.execute(select(or_(*conditions)))).scalar_one():
             return True
     return False
+
+
+async def mark_of_holds(uow: UnitOfWork) -> Any:
+    """What is another one as soon as a hold was set or lifted."""
+    standing = select(func.count(), func.max(col(LegalHold.created_at))).where(col(LegalHold.lifted_at).is_(None))
+    return tuple((await uow.session.execute(standing)).one())
 
 
 async def standing_holds(uow: UnitOfWork) -> dict[str, set[UUID]]:
@@ -67,10 +73,10 @@ class Coverage:
         found: list[ColumnElement[bool]] = [exists(taken.where(covered)) for covered in self.covers(kind.model)]
         found += self.of_parts(kind.model, taken)
         for model in self.models:
-            other = aliased(model)
-            covers = self.covers(other)
-            for column in pointing_at(model, table) if covers else ():
-                found.append(exists().where(getattr(other, column).in_(taken), or_(*covers)))
+            if columns := pointing_at(model, table):
+                other = aliased(model)
+                covers = or_(false(), *self.covers(other))
+                found += [exists().where(getattr(other, column).in_(taken), covers) for column in columns]
         return found
 
     def of_parts(self, model: type[Any], rows: Any) -> Iterator[ColumnElement[bool]]:

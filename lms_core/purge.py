@@ -25,7 +25,7 @@ from sqlmodel import Field, SQLModel, col
 
 from lms_core.db import Record, Table, among
 from lms_core.deletion import Deletion, retention
-from lms_core.held import is_held
+from lms_core.held import is_held, mark_of_holds
 from lms_core.imports import ImportRow
 from lms_core.kinds import Kind, kind_name
 from lms_core.subtree import kinds_below
@@ -138,14 +138,16 @@ async def purge(context: Context, deletion_id: UUID) -> Outcome:
     async with context.unit_of_work() as uow:
         name = select(col(Deletion.root_kind)).where(col(Deletion.id) == deletion_id)
         root = context.platform.kinds.by_name[(await uow.session.execute(name)).scalar_one()]
+    holds: Any = None
     for kind in in_order(kinds_below(context.platform.kinds, root)):
         after: UUID | None = None
         while True:
             step = await context.retry(
-                partial(remove_chunk, deletion_id=deletion_id, root=root, kind=kind, after=after)
+                partial(remove_chunk, deletion_id=deletion_id, root=root, kind=kind, after=after, holds=holds)
             )
             if not isinstance(step, Step):
                 return step
+            holds = step.holds
             if not step.seen:
                 break
             # In a tree the leaves go first, and what they hung under is a leaf then.
@@ -231,19 +233,20 @@ def is_emptied(table: Any) -> Any:
 
 
 class Step:
-    """One chunk: the rows that were looked at, and how many of them were removed."""
+    """One chunk: the rows that were looked at, how many of them were removed, and for which holds that was asked."""
 
-    def __init__(self, seen: Sequence[UUID], removed: int) -> None:
-        self.seen, self.removed = seen, removed
+    def __init__(self, seen: Sequence[UUID], removed: int, holds: Any) -> None:
+        self.seen, self.removed, self.holds = seen, removed, holds
 
 
 async def remove_chunk(
-    uow: UnitOfWork, deletion_id: UUID, root: Kind, kind: Kind, after: UUID | None
+    uow: UnitOfWork, deletion_id: UUID, root: Kind, kind: Kind, after: UUID | None, holds: Any
 ) -> Step | Literal["stopped", "held"]:
     """Remove up to a chunk of rows of a kind, unless the switch was turned, or a hold was set, meanwhile."""
     if await mode(uow) == "stopped":
         return "stopped"
-    if await is_held(uow, root, deletion_id):
+    standing = await mark_of_holds(uow)
+    if standing != holds and await is_held(uow, root, deletion_id):
         return "held"
     # Each row that goes is looked for in every table that could mention it.
     await uow.session.execute(text(f"SET LOCAL statement_timeout = '{CHUNK_SECONDS}s'"))
@@ -251,7 +254,7 @@ async def remove_chunk(
         col(Deletion.id) == deletion_id, col(Deletion.state) == "purged", col(Deletion.purged_at).is_(None)
     )
     if (await uow.session.execute(held.with_for_update())).first() is None:
-        return Step([], 0)
+        return Step([], 0, standing)
     table = inspect(kind.model).local_table
     chosen = select(table.c.id).where(table.c.deletion_id == deletion_id).order_by(table.c.id).limit(CHUNK)
     if after is not None:
@@ -260,7 +263,7 @@ async def remove_chunk(
         child = table.alias("child")
         chosen = chosen.where(~exists().where(child.c[kind.tree_column().key] == table.c.id))
     ids = list((await uow.session.execute(chosen.with_for_update())).scalars())
-    return Step(ids, await remove(uow, kind.model, ids) if ids else 0)
+    return Step(ids, await remove(uow, kind.model, ids) if ids else 0, standing)
 
 
 async def remove(uow: UnitOfWork, model: type[Any], ids: Sequence[UUID]) -> int:

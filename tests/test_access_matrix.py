@@ -285,7 +285,9 @@ async def make(world: World, kind: str, place: str) -> dict[str, str]:
             return {"id": id, "deletion_id": id}
         if kind == "legal_hold":
             body = {"kind": "courses.course", "object_id": id, "reason": "A case"}
-            id = (await admin.create("/legal-holds", body))["id"]
+            # In the name of a school; the matrix' principal is of another one for `other`.
+            setter = world.here.principal if place != "other" else world.there.principal
+            id = (await setter.create("/legal-holds", body))["id"]
             return {"id": id, "legal_hold_id": id}
         return {"id": id, "course_id": id, "user_id": await make_user(world, place)}
     if kind == "term":
