@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from lms_core.db import among
-from lms_core.kinds import Kind, kind_name, scope_columns
+from lms_core.kinds import Kind, kind_name, pointing_at, scope_columns
 from lms_core.legal_holds import LegalHold
 from lms_core.subtree import kinds_below
 from lms_core.types import Part
@@ -72,11 +72,16 @@ class Coverage:
         taken = select(table.c.id).where(table.c.deletion_id == deletion_id)
         found: list[ColumnElement[bool]] = [exists(taken.where(covered)) for covered in self.covers(kind.model)]
         found += self.of_parts(kind.model, taken)
+        rows: Any = taken
+        for part in self.kinds.parts:
+            if part.model is kind.model and part.of is kind.model:
+                # What points at the file needs its versions.
+                rows = rows.union(select(table.c[part.column]).where(table.c.deletion_id == deletion_id))
         for model in self.models:
             if columns := pointing_at(model, table):
                 other = aliased(model)
                 covers = or_(false(), *self.covers(other))
-                found += [exists().where(getattr(other, column).in_(taken), covers) for column in columns]
+                found += [exists().where(getattr(other, column).in_(rows), covers) for column in columns]
         return found
 
     def of_parts(self, model: type[Any], rows: Any) -> Iterator[ColumnElement[bool]]:
@@ -111,9 +116,3 @@ class Coverage:
         whole: Any = aliased(part.of)  # type: ignore[arg-type]
         covers = self.covers(whole)
         return [column.in_(select(whole.id).where(or_(false(), *covers)))] if covers else []
-
-
-def pointing_at(model: type[Any], table: Any) -> list[str]:
-    """The columns of a table that point at another one."""
-    columns = inspect(model).local_table.columns
-    return [column.key for column in columns if any(key.column.table is table for key in column.foreign_keys)]

@@ -70,6 +70,12 @@ def kind_name(model: type[Any]) -> str:
     return str(inspect(model).local_table.name).replace("_", ".", 1)
 
 
+def pointing_at(model: type[Any], table: Any) -> list[str]:
+    """The columns of a table that point at another one."""
+    columns = inspect(model).local_table.columns
+    return [column.key for column in columns if any(key.column.table is table for key in column.foreign_keys)]
+
+
 class Kinds:
     """All kinds of the running platform, by full name and, where it is unambiguous, by noun."""
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     String,
     bindparam,
+    exists,
     false,
     func,
     inspect,
@@ -27,15 +28,16 @@ from sqlmodel import Field, col
 
 from lms_core.db import Record, among
 from lms_core.deletion import places_of
-from lms_core.errors import Invalid, NotFound
+from lms_core.errors import Forbidden, Invalid, NotFound
 from lms_core.inputs import Input
-from lms_core.kinds import Kind
+from lms_core.kinds import Kind, Kinds, pointing_at
 from lms_core.pagination import Listing, Page, PageParams, Point
 from lms_core.permissions import ACTOR_ID, Filter
 from lms_core.routing import Router, Uow, requires
 from lms_core.types import Permission
 from lms_core.uow import UnitOfWork
 
+HOLD_KIND = "core.legal_hold"
 HOLD = Permission("core.hold", "Set and lift legal holds", roles=("principal",))
 
 
@@ -102,9 +104,27 @@ def known_to_actor(uow: UnitOfWork) -> Filter:
             (hold.place_kind == kind) & rules.named(hold.place_id, kind, "hold_", dead=True) for kind in scope.ids
         ]
         # A hold on themselves is not theirs to see, or to lift.
-        return (hold.object_id != ACTOR_ID) & (true() if scope.everywhere else or_(false(), *places))
+        kinds = uow.context.platform.kinds
+        own = [(hold.kind == kind.name) & concerning(kinds, kind, hold.object_id) for kind in kinds.by_name.values()]
+        return ~or_(false(), *own) & (true() if scope.everywhere else or_(false(), *places))
 
     return Filter(("holds", scope.shape), parameters, write, never=not (scope.everywhere or scope.ids))
+
+
+def concerning(kinds: Kinds, kind: Kind, id: Any) -> Any:
+    """A condition: the row of this kind is the actor, or names them."""
+    if kinds.person is None:
+        return false()
+    people = inspect(kinds.person.model).local_table
+    columns = ["id"] if kind is kinds.person else pointing_at(kind.model, people)
+    is_theirs = or_(false(), *(getattr(kind.model, column) == ACTOR_ID for column in columns))
+    return exists().where(col(kind.model.id) == id, is_theirs).correlate_except(kind.model)
+
+
+async def concerns_actor(uow: UnitOfWork, kind: Kind, id: UUID) -> bool:
+    """Whether a row is the actor, or names them."""
+    asked = select(concerning(uow.context.platform.kinds, kind, id))
+    return bool((await uow.session.execute(asked, {"actor_id": uow.access.actor_id})).scalar_one())
 
 
 async def place_over(uow: UnitOfWork, kind: Kind, object_id: UUID) -> tuple[str | None, UUID | None]:
@@ -153,6 +173,8 @@ async def create(uow: UnitOfWork, data: LegalHoldCreate) -> Response:
     if kind is None:
         known = ", ".join(sorted(kinds.by_name))
         raise Invalid("unknown_kind", f"There is no kind of this name; use one of: {known}.", ("body", "kind"))
+    if await concerns_actor(uow, kind, data.object_id):
+        raise Forbidden("Nobody sets a hold on themselves, or on what is theirs; ask somebody else who may.")
     permitted = uow.context.platform.rules.restorable(uow.access, kind, "hold", HOLD.name)
     found = select(col(kind.model.id)).where(col(kind.model.id) == data.object_id, permitted.write(kind.model))
     if permitted.never or (await uow.session.execute(found, permitted.parameters)).first() is None:
@@ -174,7 +196,9 @@ async def create(uow: UnitOfWork, data: LegalHoldCreate) -> Response:
         actor_id=uow.access.actor_id,
     )  # fmt: skip
     uow.session.add(hold)
-    uow.record("held", kind.name, data.object_id, {"reason": {"before": None, "after": data.reason}})
+    # Under the hold's own id: who reads what was done to a thing need not know that it is held.
+    told = {"object_id": str(data.object_id), "reason": data.reason}
+    uow.record("held", HOLD_KIND, hold.id, {name: {"before": None, "after": value} for name, value in told.items()})
     return await HOLD_POINT.after_write(uow, hold.id, 201)
 
 
@@ -184,10 +208,10 @@ async def lift(uow: UnitOfWork, id: UUID) -> Response:
     found = select(LegalHold).where(col(LegalHold.id) == id, may.write(LegalHold)).with_for_update()
     hold = None if may.never else (await uow.session.execute(found, may.parameters)).scalar_one_or_none()
     if hold is None:
-        raise NotFound("core.legal_hold", id)
+        raise NotFound(HOLD_KIND, id)
     if hold.lifted_at is None:
         hold.lifted_at, hold.lifted_by = func.now(), uow.access.actor_id  # type: ignore[assignment]
-        uow.record("hold_lifted", hold.kind, hold.object_id, {"reason": {"before": hold.reason, "after": None}})
+        uow.record("hold_lifted", HOLD_KIND, hold.id, {"object_id": {"before": str(hold.object_id), "after": None}})
     return await HOLD_POINT.after_write(uow, id)
 
 

@@ -374,17 +374,23 @@ class Rules:
     def held_within(self, holder: Any, scope: Scope, prefix: str, dead: Any) -> ColumnElement[bool]:
         """The person holds some role at an object in the scope, or at one that hangs under it.
 
-        `dead` is None, or the entity of dead rows: then a role counts too that the row's own deletion took.
+        `dead` is None, or the entity of rows that may be dead: then a role counts too that the row's own deletion took,
+        or the deletion of the place where it was held.
         """
         found: list[ColumnElement[bool]] = []
         for source in self.sources:
             found += self.held_from(source, source.statement.subquery(), holder, scope, prefix, dead is not None)
             if dead is not None and source.taken is not None:
                 taken = source.taken.subquery()
-                same = taken.c.deletion_id == dead.deletion_id
+                same = or_(taken.c.deletion_id == dead.deletion_id, self.went_with_place(source, taken))
                 held = self.held_from(source, taken, holder, scope, prefix, True)
                 found += [condition.where(same) for condition in held]
         return or_(false(), *found)
+
+    def went_with_place(self, source: RoleSource, taken: Any) -> ColumnElement[bool]:
+        """The role is gone since the place is, not since somebody took it away."""
+        place = aliased(self.kinds.by_name[source.kind].model)
+        return exists().where(col(place.id) == taken.c.object_id, col(place.deletion_id) == taken.c.deletion_id)
 
     def held_from(
         self, source: RoleSource, held: Any, holder: Any, scope: Scope, prefix: str, dead: bool

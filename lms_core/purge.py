@@ -214,16 +214,33 @@ async def has_others_below(uow: UnitOfWork, root: Kind, deletion_id: UUID) -> bo
 
 
 async def is_named_by_plugins_off(uow: UnitOfWork, root: Kind, deletion_id: UUID) -> bool:
-    """Whether rows of a table that no enabled plugin has point at what this deletion took: only their plugin can let go."""
-    tables = [inspect(kind.model).local_table for kind in kinds_below(uow.context.platform.kinds, root)]
-    values = {"tables": [table.name for table in tables], "known": list(tables[0].metadata.tables)}
+    """Whether rows of a table that no enabled plugin has point at what this deletion took, or at parts of that.
+
+    Only their plugin could have them let go.
+    """
+    going: list[tuple[SqlTable, Any]] = []
+    for kind in kinds_below(uow.context.platform.kinds, root):
+        table = inspect(kind.model).local_table
+        going += with_parts(uow, kind.model, select(table.c.id).where(table.c.deletion_id == deletion_id))
+    values = {"tables": [table.name for table, _ in going], "known": list(going[0][0].metadata.tables)}
     for row in (await uow.session.execute(POINTING_FROM_OUTSIDE, values)).all():
-        taken = next(table for table in tables if table.name == row.points_at)
         outside = foreign_table(row.name, foreign_column(row.column))
-        found = select(outside.c[row.column]).join(taken, taken.c.id == outside.c[row.column])
-        if (await uow.session.execute(found.where(taken.c.deletion_id == deletion_id).limit(1))).first() is not None:
-            return True
+        for ids in (ids for table, ids in going if table.name == row.points_at):
+            found = select(outside.c[row.column]).where(outside.c[row.column].in_(ids)).limit(1)
+            if (await uow.session.execute(found)).first() is not None:
+                return True
     return False
+
+
+def with_parts(uow: UnitOfWork, model: type[Any], ids: Any) -> list[tuple[SqlTable, Any]]:
+    """Tables and selects of ids: of some rows, of their parts, and of the parts of those."""
+    found = [(inspect(model).local_table, ids)]
+    for part in uow.context.platform.kinds.parts:
+        table = inspect(part.model).local_table
+        if part.of is model and "id" in table.c:
+            inner = select(table.c.id).where(table.c[part.column].in_(ids))
+            found += [(table, inner)] if part.model is model else with_parts(uow, part.model, inner)
+    return found
 
 
 def is_emptied(table: Any) -> Any:

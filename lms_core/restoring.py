@@ -172,7 +172,8 @@ async def restore_part(uow: UnitOfWork, kind: Kind, id: UUID, larger: Deletion, 
     label = await label_of(uow, kind, [id])
     if uow.dry_run:
         return await preview_answer(uow, RootRead(kind=kind.name, id=id, label=label), walk, conflicts)
-    refuse(conflicts, root={"kind": larger.root_kind, "id": str(larger.root_id)})
+    may_know = larger.root_id in await known_ids(uow, larger.root_kind, [larger.root_id])
+    refuse(conflicts, **({"root": {"kind": larger.root_kind, "id": str(larger.root_id)}} if may_know else {}))
     # Why the larger thing was deleted, whoever restores a part of it need not know.
     part = Deletion(
         root_kind=kind.name, root_id=id, root_ids=[id], label=label, actor_id=larger.actor_id, taken_from=larger.id, purge_after=larger.purge_after,
@@ -225,13 +226,7 @@ async def as_known(uow: UnitOfWork, hidden: Conflict, conflicts: Sequence[Confli
     """The same, without what the actor may not know: a person takes part in places that others know nothing of."""
     known: set[UUID] = set()
     for name in {conflict.kind for conflict in conflicts}:
-        kind = uow.context.platform.kinds.by_name[name]
-        visible = uow.context.platform.rules.readable(uow.access, kind.model, dead=True)
-        found = select(col(kind.model.id)).where(
-            among(col(kind.model.id), [conflict.id for conflict in conflicts if conflict.kind == name]),
-            visible.write(kind.model),
-        )
-        known |= set((await uow.session.execute(found, visible.parameters)).scalars())
+        known |= await known_ids(uow, name, [conflict.id for conflict in conflicts if conflict.kind == name])
     shown = [
         conflict
         if conflict.id in known or conflict.id == hidden.id
@@ -239,6 +234,14 @@ async def as_known(uow: UnitOfWork, hidden: Conflict, conflicts: Sequence[Confli
         for conflict in conflicts
     ]
     return list(dict.fromkeys(shown))
+
+
+async def known_ids(uow: UnitOfWork, kind_name: str, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of some rows, dead or alive, that the actor may know."""
+    kind = uow.context.platform.kinds.by_name[kind_name]
+    visible = uow.context.platform.rules.readable(uow.access, kind.model, dead=True)
+    found = select(col(kind.model.id)).where(among(col(kind.model.id), ids), visible.write(kind.model))
+    return set((await uow.session.execute(found, visible.parameters)).scalars())
 
 
 async def conflicts_within(uow: UnitOfWork, walk: Walk, choices: Collection[str]) -> list[Conflict]:

@@ -470,19 +470,20 @@ async def test_a_hold_covers_what_belongs_to_the_thing(lms: Lms, school: School)
     assert (await send_form(version["upload"], b"Other words")).status_code == 204
     assert (await school.teacher.post(f"/files/{version['id']}/complete")).status_code == 202
     await lms.work_off()
+    old = await deleted(lms, school.teacher, f"/files/{version['id']}")
     id = await deleted(lms, school.teacher, f"/materials/{page['id']}")
     shown = await deleted(lms, school.teacher, f"/materials/{made['document']['id']}")
     file = await deleted(lms, school.teacher, f"/files/{made['file']['id']}")
     for kind, object_id, deletions in (
         ("users.user", str(school.student.id), [id]),
-        ("materials.material", made["document"]["id"], [shown, file]),
+        ("materials.material", made["document"]["id"], [shown, file, old]),
         ("files.file", version["id"], [file]),
-        ("files.file", made["file"]["id"], [file]),
+        ("files.file", made["file"]["id"], [file, old]),
     ):
         hold = await admin.create("/legal-holds", {"kind": kind, "object_id": object_id, "reason": "Case 12"})
         assert [await purge.purge(lms.context, one) for one in deletions] == ["held"] * len(deletions)
         assert (await admin.post(f"/legal-holds/{hold['id']}/lift")).status_code == 200
-    assert [await purge.purge(lms.context, one) for one in (id, shown, file)] == ["purged"] * 3
+    assert [await purge.purge(lms.context, one) for one in (old, id, shown, file)] == ["purged"] * 4
 
 
 async def test_each_school_holds_in_its_own_name(lms: Lms, school: School) -> None:
@@ -555,13 +556,68 @@ async def test_what_points_at_something_is_found_by_an_index(lms: Lms) -> None:
 
 async def test_a_purge_waits_for_a_plugin_that_is_off(lms: Lms, school: School) -> None:
     """Its rows point at what is to go, and nobody here knows what they mean."""
+    await furnish(lms, school)
     id = await deleted(lms, school.principal, f"/courses/{school.course['id']}")
-    await lms.sql("CREATE TABLE away_note (id uuid PRIMARY KEY, course_id uuid REFERENCES courses_course (id))")
-    try:
-        await lms.sql("INSERT INTO away_note VALUES (:id, :id)", id=UUID(school.course["id"]))
-        assert await purge.purge(lms.context, id) == "waits"
-        assert await state(lms, id) == ("deleted", False)
-        await lms.sql("DELETE FROM away_note")
-        assert await purge.purge(lms.context, id) == "purged"
-    finally:
-        await lms.sql("DROP TABLE away_note")
+    of_course = {"id": UUID(school.course["id"])}
+    graded = "SELECT g.id FROM materials_grade g JOIN materials_submission s ON s.id = g.submission_id WHERE s.deletion_id = :id"
+    [grade] = await lms.sql(graded, id=id)
+    for table, row in (("courses_course", of_course), ("materials_grade", grade)):
+        await lms.sql(f"CREATE TABLE away_note (id uuid PRIMARY KEY, about_id uuid REFERENCES {table} (id))")
+        try:
+            await lms.sql("INSERT INTO away_note VALUES (:id, :id)", id=row["id"])
+            assert await purge.purge(lms.context, id) == "waits"
+            assert await state(lms, id) == ("deleted", False)
+        finally:
+            await lms.sql("DROP TABLE away_note")
+    assert await purge.purge(lms.context, id) == "purged"
+
+
+async def test_nobody_learns_of_a_hold_by_another_way(lms: Lms, school: School) -> None:
+    """Not from the audit trail of what is held, nor by setting one on themselves or on what is theirs."""
+    admin, second = await lms.admin(), await lms.make_user("principal", school.institution["id"])
+    body = {"kind": "users.user", "object_id": str(second.id), "reason": "Secret"}
+    await school.principal.create("/legal-holds", body)
+    course = {"kind": "courses.course", "object_id": school.course["id"]}
+    await admin.create("/legal-holds", {**course, "reason": "Secret"})
+    for asked in (course, {"kind": "users.user", "object_id": str(second.id)}):
+        shown = await second.get("/audit", params=asked)
+        assert shown.status_code == 200
+        assert "Secret" not in shown.text
+        assert "held" not in {entry["action"] for entry in shown.json()["items"]}
+    [grant] = await lms.sql("SELECT id FROM users_grant WHERE user_id = :id", id=second.id)
+    for kind, id in (("users.user", str(second.id)), ("users.grant", str(grant["id"]))):
+        held = await second.post("/legal-holds", {"kind": kind, "object_id": id, "reason": "Mine"})
+        assert (held.status_code, "Secret" in held.text) == (403, False)
+    on_grant = await school.principal.create(
+        "/legal-holds", {"kind": "users.grant", "object_id": str(grant["id"]), "reason": "Secret"}
+    )
+    assert on_grant["id"] not in {one["id"] for one in await second.items("/legal-holds")}
+    assert (await second.get(f"/legal-holds/{on_grant['id']}")).status_code == 404
+    told = await lms.sql("SELECT action, changes FROM core_audit_entry WHERE object_id = :id", id=UUID(on_grant["id"]))
+    assert [(one["action"], one["changes"]["reason"]["after"]) for one in told] == [("held", "Secret")]
+
+
+async def test_a_district_holds_whoever_its_dead_school_taught(lms: Lms, school: School) -> None:
+    district, admin = await lms.make_institution(), await lms.admin()
+    moved = await admin.patch(f"/institutions/{school.institution['id']}", {"parent_id": district["id"]})
+    assert moved.status_code == 200
+    dismissed = await lms.make_user("student", school.institution["id"])
+    [grant] = await lms.sql("SELECT id FROM users_grant WHERE user_id = :id", id=dismissed.id)
+    assert (await admin.delete(f"/users/{dismissed.id}/roles/{grant['id']}")).status_code in (202, 204)
+    above, stranger = [
+        await lms.make_user("principal", place) for place in (district["id"], (await lms.make_institution())["id"])
+    ]
+    assert (await admin.delete(f"/institutions/{school.institution['id']}")).status_code == 202
+    await lms.work_off()
+    for gone in (False, True):
+        if gone:
+            assert (await admin.delete(f"/users/{school.student.id}")).status_code == 202
+            await lms.work_off()
+        body = {"kind": "users.user", "object_id": str(school.student.id), "reason": "Case 12"}
+        assert (await stranger.post("/legal-holds", body)).status_code == 404
+        assert (await above.post("/legal-holds", body)).status_code == (200 if gone else 201)
+    # Who had been dismissed before is theirs no more.
+    refused = await above.post("/legal-holds", {**body, "object_id": str(dismissed.id)})
+    assert refused.status_code == 404
+    assert (await above.post(f"/users/{school.student.id}/restore?dry_run=true")).status_code == 200
+    assert (await stranger.post(f"/users/{school.student.id}/restore?dry_run=true")).status_code == 404

@@ -580,3 +580,18 @@ async def test_what_a_plugin_missed_is_taken_later(lms: Lms, school: School) -> 
         await cascade.take_what_was_left(uow)
     await lms.work_off()
     assert await titles(school) == ["Page 0", "Page 1"]
+
+
+async def test_a_refused_restore_names_nothing_of_other_schools(lms: Lms, school: School) -> None:
+    """Courses of two schools were deleted as one; who may restore their own does not learn of the other."""
+    admin, other = await lms.admin(), await lms.make_school()
+    first, second = sorted((school, other), key=lambda one: str(one.course["id"]))
+    body = {"kind": "courses.course", "ids": [first.course["id"], second.course["id"]]}
+    assert (await admin.post("/deletions", body)).status_code == 202
+    await lms.work_off()
+    await lms.make_course(second.institution["id"], code=second.course["code"])
+    refused = await second.principal.post(f"/courses/{second.course['id']}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "natural_key_taken")
+    assert first.course["id"] not in refused.text
+    whole = await admin.post(f"/courses/{second.course['id']}/restore")
+    assert whole.json()["root"]["id"] == first.course["id"]
