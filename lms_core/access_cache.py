@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prometheus_client import Counter
+
 from lms_core.permissions import Access
 from lms_core.types import Identity
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from lms_core.uow import Context
 
 CACHED_TOKENS = 20_000
+ASKED = Counter("lms_access_cache_total", "Requests with a token, by whether what it may was known", ["outcome"])
+HIT, MISSED = ASKED.labels("hit"), ASKED.labels("missed")
 
 
 @dataclass
@@ -87,7 +91,9 @@ async def load_access(context: Context, token: str) -> Access | None:
     """The access behind a bearer token, from the cache or the database; None when the token is not valid."""
     cache = context.access_cache
     if context.database.watching and (known := cache.get(token)) is not None:
+        HIT.inc()
         return known.access
+    MISSED.inc()
     generation = cache.generation
     identity = await context.platform.authenticate(context, token)
     if identity is None:

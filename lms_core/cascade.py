@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
+from prometheus_client import Histogram
 from sqlalchemy import func, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
@@ -47,6 +49,18 @@ from lms_core.uow import Context, UnitOfWork
 log = structlog.get_logger("lms.cascade")
 
 CHUNK = 1_000
+TOOK = Histogram(
+    "lms_deletion_seconds",
+    "From the request to the end of a cascade or a restore",
+    ["what"],
+    buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600),
+)
+ROWS = Histogram(
+    "lms_deletion_rows",
+    "Rows of a cascade or a restore",
+    ["what"],
+    buckets=(1, 10, 100, 1_000, 10_000, 100_000, 1_000_000),
+)
 STUCK_MINUTES = 5
 STUCK = text(
     """
@@ -122,6 +136,8 @@ async def finish_cascade(uow: UnitOfWork, event: Deleted) -> None:
     # What was taken may have to be kept for longer than what was named.
     kept = await retention(uow, root, deletion.root_ids, list(deletion.counts), deletion.id)
     deletion.purge_after = max(deletion.purge_after, deletion.created_at + kept)
+    TOOK.labels("cascade").observe((datetime.now(UTC) - deletion.created_at).total_seconds())
+    ROWS.labels("cascade").observe(sum(deletion.counts.values()))
 
 
 async def run_restore(context: Context, event: RestoreRequested) -> None:
@@ -269,6 +285,8 @@ async def finish_restore(uow: UnitOfWork, event: RestoreRequested, root: Kind) -
     await leave_branches(uow, deletion, root)
     back = await uow.session.execute(select(walk.ids[root.name].c.id))
     await revive(uow, root, list(back.scalars()), deletion.choices)
+    TOOK.labels("restore").observe((datetime.now(UTC) - deletion.updated_at).total_seconds())
+    ROWS.labels("restore").observe(sum(deletion.counts.values()))
     deletion.state = "restored"
     uow.emit(Restored(deletion_id=event.deletion_id, kind=event.kind, id=event.id))
     if deletion.taken_from is not None:

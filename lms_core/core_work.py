@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from lms_core.cascade import resume_stuck, run_cascade, run_restore, take_what_was_left
 from lms_core.deletion import Deleted, RestoreRequested
+from lms_core.heartbeats import PULSE_SECONDS, pulse
 from lms_core.idempotency import forget_expired
 from lms_core.import_work import resume_stuck as resume_stuck_imports
 from lms_core.import_work import run_import, run_undo
@@ -49,6 +50,7 @@ CORE_HANDLERS = (
     Handler("core.run_schedule", ScheduleDue, run_schedule),
 )
 CORE_SCHEDULES = (
+    Schedule("core.pulse", timedelta(seconds=PULSE_SECONDS), pulse),
     Schedule("core.catch_up", timedelta(minutes=10), owe_what_was_missed),
     Schedule("core.resume_stuck_deletions", timedelta(minutes=5), resume_stuck),
     Schedule("core.take_what_was_left", timedelta(hours=1), take_what_was_left),

@@ -292,6 +292,15 @@ class Database:
         """Count a statement; tests compare these figures before and after a request."""
         self.statements += 1
 
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """Connections of this process in use, and how many there may be, by pool."""
+        pool: Any = self.engine.pool
+        used = {"write": (pool.checkedout(), pool.size())}
+        for plan_once, reads in self.reads.items():
+            name = "read once planned" if plan_once else "read"
+            used[name] = (reads.get_size() - reads.get_idle_size(), reads.get_max_size())
+        return used
+
     async def read(self, sql: str, arguments: Sequence[Any], plan_once: bool = False) -> list[asyncpg.Record]:
         """Run one read in autocommit; the connection is held for the query only."""
         self.refuse_while_away()

@@ -42,6 +42,7 @@ class Deletion(Record, table=True):
     __tablename__ = "core_deletion"
     __table_args__ = (
         Index("ix_core_deletion_taken_from", "taken_from", postgresql_where=text("taken_from IS NOT NULL")),
+        Index("ix_core_deletion_passing", "updated_at", postgresql_where=text("state IN ('cascading', 'restoring')")),
         Index("ix_core_deletion_due", "purge_after", postgresql_where=text("state = 'deleted'")),
         Index("ix_core_deletion_purging", "id", postgresql_where=text("state = 'purged' AND purged_at IS NULL")),
     )

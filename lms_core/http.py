@@ -28,6 +28,7 @@ from lms_core.lifespan import running
 from lms_core.operations import router as operations_router
 from lms_core.pagination import JsonBytes
 from lms_core.platform import Platform, routes_of
+from lms_core.process_metrics import reporting
 from lms_core.rate_limit import rate_limit_of
 from lms_core.recycle_bin import router as recycle_bin_router
 from lms_core.routing import GuardedRoute, Router
@@ -57,7 +58,7 @@ def create_app(platform: Platform) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(context):
+        async with running(context), reporting(context):
             context.database.start_watch()
             yield
 

@@ -11,6 +11,7 @@ import re
 from email.message import EmailMessage
 from email.policy import SMTPUTF8
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
@@ -25,6 +26,7 @@ from lms_core.uow import Context
 log = structlog.get_logger("lms.mail")
 
 SEND_SECONDS = 20.0
+GREET_SECONDS = 1.5
 KEY = re.compile(r"[a-z0-9-]{1,100}")
 MAILS = Counter("lms_mails_total", "Mails by outcome", ["outcome"])
 # From here on a server's no is final (RFC 5321 §4.2.1).
@@ -56,19 +58,36 @@ async def send_mail(context: Context, key: str, to: str, subject: str, text: str
         MAILS.labels("kept").inc()
 
 
+async def greet(settings: Settings) -> None:
+    """Connect, sign in and leave again; raises what the server, or the way to it, has against it."""
+    url = urlsplit(settings.smtp_url)
+    async with aiosmtplib.SMTP(**connection_to(settings), timeout=GREET_SECONDS) as server:
+        if url.username:
+            await server.login(unquote(url.username), unquote(url.password or ""))
+        await server.noop()
+
+
+def connection_to(settings: Settings) -> dict[str, Any]:
+    """Where the server is, and how safely it is spoken to."""
+    url = urlsplit(settings.smtp_url)
+    # STARTTLS is asked for, not taken if offered: who sits between could hide the offer, and read the tokens in our mails.
+    return {
+        "hostname": url.hostname,
+        "port": url.port,
+        "use_tls": url.scheme == "smtps",
+        "start_tls": url.scheme == "smtp",
+    }
+
+
 async def hand_over(settings: Settings, message: EmailMessage) -> None:
     """Give a mail to the server."""
     url = urlsplit(settings.smtp_url)
     try:
         await aiosmtplib.send(
             message,
-            hostname=url.hostname,
-            port=url.port,
+            **connection_to(settings),
             username=unquote(url.username) if url.username else None,
             password=unquote(url.password) if url.password else None,
-            use_tls=url.scheme == "smtps",
-            # Asked for, not taken if offered: who sits between could hide the offer, and read the tokens in our mails.
-            start_tls=url.scheme == "smtp",
             timeout=SEND_SECONDS,
         )
     except (aiosmtplib.SMTPException, OSError) as error:

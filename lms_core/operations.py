@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -14,8 +16,9 @@ from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
-from lms_core import metrics
+from lms_core import heartbeats, mail, metrics
 from lms_core.errors import Forbidden, Unavailable
+from lms_core.measures import Measures
 from lms_core.migrate import heads
 from lms_core.pagination import JsonBytes, Page, PageParams
 from lms_core.routing import Router, Uow, public, signed_in
@@ -24,6 +27,7 @@ from lms_core.uow import Context
 CHECK_TIMEOUT_SECONDS = 2.0
 CACHED_SECONDS = 1.0
 OVERDUE_SECONDS = 300
+LEAST_FREE_BYTES = 1024**3
 OVERDUE = (
     "SELECT count(*) FROM core_delivery WHERE done_at IS NULL AND dead_at IS NULL "
     f"AND next_attempt_at < now() - interval '{OVERDUE_SECONDS} seconds'"
@@ -97,9 +101,35 @@ async def run_check(context: Context, plugin: str, name: str, check: Any, critic
     return found if detail is None else {**found, "detail": detail}
 
 
-async def check_database(context: Context) -> None:
-    """A round trip."""
+async def check_database(context: Context) -> str:
+    """A round trip, and how many connections of this process are in use."""
     await context.database.read("SELECT 1", [])
+    return ", ".join(f"{pool}: {used} of {size} connections" for pool, (used, size) in context.database.usage().items())
+
+
+async def check_migrations(context: Context) -> None:
+    """Every lineage is where this code expects it."""
+    if behind := await behind_head(context):
+        raise RuntimeError(f"Migrations are missing for {', '.join(behind)}; run `lms db upgrade`.")
+
+
+async def check_mail(context: Context) -> str:
+    """The mail server takes a connection and lets us in, where there is one."""
+    if not context.settings.smtp_url:
+        return "no server is set; mails are kept in the data folder"
+    await mail.greet(context.settings)
+    return "the server lets us in"
+
+
+async def check_disk(context: Context) -> str:
+    """There is room where this process keeps files."""
+    folder = Path(context.settings.data).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    usage = shutil.disk_usage(folder)
+    if usage.free < LEAST_FREE_BYTES:
+        raise RuntimeError(f"Only {usage.free // 1024**2} MiB are free at {folder}; make room.")
+    return f"{usage.free / 1024**3:.1f} GiB free"
 
 
 async def check_redis(context: Context) -> None:
@@ -122,7 +152,13 @@ async def health_report(context: Context) -> dict[str, Any]:
     """All checks, in parallel."""
     checks = [
         ("core", "database", check_database, True),
+        ("core", "migrations", check_migrations, True),
         ("core", "redis", check_redis, False),
+        ("core", "mail", check_mail, False),
+        ("core", "disk", check_disk, False),
+        ("core", "relay", heartbeats.check_relay, False),
+        ("core", "scheduler", heartbeats.check_scheduler, False),
+        ("core", "worker", heartbeats.check_worker, False),
         ("core", "deliveries", check_deliveries, False),
         *((plugin, one.name, one.function, one.critical) for plugin, one in context.platform.health_checks),
     ]
@@ -159,6 +195,7 @@ def router() -> Router:
     routes = Router()
     known: list[KnownHealth] = []
     lock = asyncio.Lock()
+    measures = Measures()
     looked: list[tuple[float, list[str]]] = []
     ready_lock = asyncio.Lock()
 
@@ -196,7 +233,10 @@ def router() -> Router:
         """Prometheus text."""
         if not is_operator(request):
             raise Forbidden("Metrics are for operators: send the token, or ask from an internal address.")
-        return Response(await asyncio.to_thread(metrics.as_text), media_type=CONTENT_TYPE_LATEST)
+        counted, read = await asyncio.gather(
+            asyncio.to_thread(metrics.as_text), measures.as_text(request.app.state.context)
+        )
+        return Response(counted + read, media_type=CONTENT_TYPE_LATEST)
 
     @routes.get(
         "/plugins",

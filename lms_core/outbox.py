@@ -60,6 +60,7 @@ class Delivery(SQLModel, table=True):
     __tablename__ = "core_delivery"
     __table_args__ = (
         Index("ix_core_delivery_due", "next_attempt_at", postgresql_where=text("done_at IS NULL AND dead_at IS NULL")),
+        Index("ix_core_delivery_dead", "dead_at", postgresql_where=text("dead_at IS NOT NULL AND done_at IS NULL")),
         Index("uq_core_delivery_event", "event_id", "handler", unique=True),
         Index(
             "ix_core_delivery_order",

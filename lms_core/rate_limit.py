@@ -10,6 +10,7 @@ from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
+from prometheus_client import Counter
 
 from lms_core.config import Settings
 from lms_core.errors import Problem, StartRefused
@@ -19,6 +20,7 @@ log = structlog.get_logger("lms.rate_limit")
 
 REDIS_TIMEOUT_SECONDS = 0.5
 REDIS_PAUSE_SECONDS = 5.0
+LIMITED = Counter("lms_rate_limited_total", "Requests refused since their caller asks too often")
 
 
 class RateLimit:
@@ -56,6 +58,7 @@ class RateLimit:
             return
         reset = (await limiter.get_window_stats(self.item, caller)).reset_time
         seconds = max(1, round(reset - time.time()))
+        LIMITED.inc()
         raise Problem(
             429, "too_many_requests", f"At most {self.item} for each caller; slow down.", {"Retry-After": str(seconds)}
         )

@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import text
 
 from lms_core.delivery import LOCK_SEED
+from lms_core.heartbeats import Heart
 from lms_core.outbox import CHANNEL, FIRST_IN_ORDER, catch_up
 from lms_core.uow import Context
 
@@ -82,6 +83,7 @@ class Relay:
         self.woken = asyncio.Event()
         self.looked_for_crashes = 0.0
         self.is_new = True
+        self.heart = Heart(context, "relay")
 
     async def run(self) -> None:
         """Claim and send, woken by NOTIFY and once a second; goes on when engines come and go."""
@@ -103,6 +105,7 @@ class Relay:
         """One claim and send; how many were sent."""
         await self.notice_broker_loss()
         await self.notice_crashes()
+        await self.heart.beat()
         async with self.context.unit_of_work() as uow:
             ids = list((await uow.session.execute(CLAIM, self.limits())).scalars())
         if not ids:

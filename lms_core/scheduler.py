@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import DateTime, func, text
 from sqlmodel import Field, SQLModel
 
+from lms_core.heartbeats import Heart
 from lms_core.types import Event, Schedule
 from lms_core.uow import Context, UnitOfWork
 
@@ -45,14 +46,15 @@ ADVANCE = text(
 
 async def run_scheduler(context: Context) -> None:
     """Until cancelled; any number of schedulers may run, each due time is stated once."""
+    heart = Heart(context, "scheduler")
     while True:
-        for schedule in context.platform.schedules.values():
-            try:
+        try:
+            for schedule in context.platform.schedules.values():
                 async with context.unit_of_work() as uow:
                     await state_if_due(uow, schedule)
-            except Exception as error:  # noqa: BLE001 — whatever it is, the next tick begins anew from the database
-                log.warning("scheduler has to wait", reason=repr(error))
-                break
+            await heart.beat()
+        except Exception as error:  # noqa: BLE001 — whatever it is, the next tick begins anew from the database
+            log.warning("scheduler has to wait", reason=repr(error))
         await asyncio.sleep(TICK_SECONDS)
 
 

@@ -43,6 +43,24 @@ class Extension(ABC):
 
 
 @dataclass(frozen=True)
+class Measure(Extension):
+    """A figure for `/metrics` that stands in the database; what a process counts itself is a counter of its own.
+
+    `read` returns the values by the values of `labels`, of which there must be few, and answers within 2 s whatever the
+    size of the tables.
+    """
+
+    name: str
+    meaning: str
+    labels: tuple[str, ...]
+    read: Callable[[Context], Awaitable[Mapping[tuple[str, ...], float]]]
+
+    def claims(self) -> frozenset[str]:
+        """The name."""
+        return frozenset({self.name})
+
+
+@dataclass(frozen=True)
 class Permission:
     """A thing that somebody may do, and the roles that may by default.
 

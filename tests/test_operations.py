@@ -7,10 +7,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx2
 import pytest
 
-from lms_core import inputs, operations
+from lms_core import heartbeats, inputs, operations
+from lms_core.errors import Unavailable
+from lms_core.http import database_problem
+from lms_core.measures import Measures
+from lms_core.relay import Relay
+from lms_core.scheduler import run_scheduler
 from lms_core.testing import Lms, School, application
 
 pytestmark = pytest.mark.anyio
@@ -23,9 +29,10 @@ async def metric(lms: Lms, start: str) -> float:
 
 async def test_health_names_every_check(lms: Lms) -> None:
     await lms.sql("UPDATE core_delivery SET done_at = now() WHERE dead_at IS NOT NULL")
+    await beat(lms, relay=1, scheduler=1, worker=1)
     await asyncio.sleep(operations.CACHED_SECONDS + 0.1)
     answer = await lms.client.get("/health")
-    assert answer.status_code == 200
+    assert answer.status_code == 200, answer.text
     report = answer.json()
     assert report["status"] == "ok", report
     names = {(check["plugin"], check["name"]) for check in report["checks"]}
@@ -137,3 +144,104 @@ async def test_redis_away_stops_nothing_but_background_work(lms: Lms) -> None:
     finally:
         platform.settings = before
     assert await lms.work_off() > 0
+
+
+async def beat(lms: Lms, **seconds: float | None) -> None:
+    """How long ago each process was well; None is never."""
+    for name, ago in seconds.items():
+        await lms.sql("DELETE FROM core_heartbeat WHERE name = :name", name=name)
+        if ago is not None:
+            stated = "INSERT INTO core_heartbeat VALUES (:name, now() - make_interval(secs => :ago))"
+            await lms.sql(stated, name=name, ago=ago)
+
+
+async def checks_of(lms: Lms) -> dict[str, tuple[str, str]]:
+    """Status and detail of each of the core's checks, asked anew."""
+    report = await operations.health_report(lms.context)
+    return {one["name"]: (one["status"], one.get("detail", "")) for one in report["checks"] if one["plugin"] == "core"}
+
+
+async def test_a_process_that_is_not_heard_of_is_missed(lms: Lms, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "STARTED", 0.0 - heartbeats.GRACE_SECONDS - 1)
+    await beat(lms, relay=3, scheduler=400, worker=None)
+    found = await checks_of(lms)
+    assert found["relay"] == ("ok", "well 3 s ago")
+    assert found["scheduler"][0] == "degraded"
+    assert "start `lms scheduler`" in found["scheduler"][1]
+    assert found["worker"][0] == "degraded"
+    assert "was never seen" in found["worker"][1]
+    await beat(lms, scheduler=1, worker=1)
+    async with lms.context.unit_of_work() as uow:
+        await heartbeats.pulse(uow)
+    found = await checks_of(lms)
+    assert {found[name][0] for name in heartbeats.LATE_SECONDS} == {"ok"}
+    shown = (await lms.client.get("/metrics")).text
+    assert 'lms_heartbeat_age_seconds{process="relay"}' in shown
+
+
+async def test_each_loop_beats(lms: Lms) -> None:
+    await beat(lms, relay=None, scheduler=None)
+    relay = Relay(lms.context, lambda ids: None)
+    await relay.pass_once()
+    scheduler = asyncio.create_task(run_scheduler(lms.context))
+    try:
+        for _ in range(200):
+            await asyncio.sleep(0.05)
+            if set(await heartbeats.ages(lms.context)) >= {"relay", "scheduler"}:
+                break
+        else:
+            raise AssertionError("no heartbeat")
+    finally:
+        scheduler.cancel()
+
+
+async def test_a_full_disk_is_told(lms: Lms, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await checks_of(lms))["disk"][0] == "ok"
+    monkeypatch.setattr(operations, "LEAST_FREE_BYTES", 1 << 60)
+    status, detail = (await checks_of(lms))["disk"]
+    assert status == "degraded"
+    assert "make room" in detail
+
+
+async def test_a_mail_server_that_is_away_is_told(lms: Lms, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await checks_of(lms))["mail"] == ("ok", "no server is set; mails are kept in the data folder")
+    away = lms.context.settings.model_copy(update={"smtp_url": "smtp+plain://127.0.0.1:1"})
+    monkeypatch.setattr(lms.context, "settings", away)
+    assert (await checks_of(lms))["mail"][0] == "degraded"
+
+
+async def test_what_stands_in_the_database_is_measured(lms: Lms) -> None:
+    shown = (await lms.client.get("/metrics")).text
+    for start in (
+        "lms_outbox_pending ",
+        "lms_outbox_oldest_seconds ",
+        "lms_deliveries_dead ",
+        'lms_deletions_passing{state="cascading"} ',
+        'lms_plugin_info{plugin="courses",version="0.1.0"} 1.0',
+        'lms_files_in_progress{state="verifying"} ',
+        'lms_files_bytes{what="used"} ',
+        "lms_access_cache_total",
+        "lms_auth_sign_ins_total",
+    ):
+        assert any(line.startswith(start) for line in shown.splitlines()), start
+    # No series twice: Prometheus would refuse the whole scrape.
+    names = [line.rsplit(" ", 1)[0] for line in shown.splitlines() if not line.startswith("#")]
+    assert len(names) == len(set(names))
+
+
+async def test_metrics_answer_while_the_database_is_away(lms: Lms, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: Any) -> Any:
+        raise Unavailable("away", "database_away")
+
+    monkeypatch.setattr(lms.context.database, "read", away)
+    found = await Measures().as_text(lms.context)
+    assert b"lms_plugin_info" in found
+    assert b"lms_outbox_pending" not in found
+
+
+@pytest.mark.parametrize("state", ["08006", "53100", "57P03", "58030", "XX000"])
+def test_a_database_that_cannot_work_is_away(state: str) -> None:
+    """Also when its disk is broken, or it has an error of its own: whoever asks again later is answered."""
+    error = asyncpg.PostgresError("planted")
+    error.sqlstate = state
+    assert database_problem(error).status == 503

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from fastapi import Response
 from lms_users.contracts import USER, UserDirectory
+from prometheus_client import Counter
 from sqlalchemy import func, select, update
 from sqlmodel import col
 
@@ -16,6 +17,9 @@ from lms_auth.schemas import LoginForm
 from lms_auth.settings import AuthSettings
 from lms_auth.throttle import Guess, Throttle
 from lms_core.sdk import Problem, Unauthenticated, UnitOfWork
+
+SIGN_INS = Counter("lms_auth_sign_ins_total", "Sign-ins by password, by outcome", ["outcome"])
+REFRESHES = Counter("lms_auth_refreshes_total", "Refreshes of sessions, by outcome", ["outcome"])
 
 
 async def login(uow: UnitOfWork, form: LoginForm, device: Device) -> Response:
@@ -36,11 +40,14 @@ async def login(uow: UnitOfWork, form: LoginForm, device: Device) -> Response:
         await uow.session.execute(
             update(Credential).where(col(Credential.user_id) == person.id).values(password_hash=newer_hash)
         )
-    return (await sessions.start(uow, person.id, device)).answer
+    answer = (await sessions.start(uow, person.id, device)).answer
+    SIGN_INS.labels("signed in").inc()
+    return answer
 
 
 def wrong() -> Problem:
     """The one answer to a login that fails, whatever the reason."""
+    SIGN_INS.labels("refused").inc()
     return Unauthenticated("The e-mail address or the password is not right.")
 
 
@@ -56,6 +63,7 @@ async def refresh(uow: UnitOfWork, token: str) -> Response:
     if not await uow.use(UserDirectory).may_sign_in(uow, user_id):
         await sessions.end(uow, presented.session_id, "disabled")
         raise not_valid().keeping_writes()
+    REFRESHES.labels("refreshed").inc()
     return await sessions.answer_with_tokens(uow.context, user_id, presented.session_id, counter)
 
 
@@ -108,6 +116,7 @@ async def answer_lost_race(uow: UnitOfWork, presented: refresh_tokens.Presented)
 
 def not_valid() -> Problem:
     """401 for a refresh token."""
+    REFRESHES.labels("refused").inc()
     return Unauthenticated("The refresh token is not valid, or not any more; sign in again.")
 
 

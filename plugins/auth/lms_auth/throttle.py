@@ -6,6 +6,7 @@ import time
 import unicodedata
 from dataclasses import dataclass
 
+import prometheus_client
 from redis.exceptions import RedisError
 
 from lms_auth.settings import AuthSettings
@@ -15,6 +16,7 @@ REDIS_SECONDS = 0.7
 REDIS_PAUSE_SECONDS = 5.0
 LOCAL_ENTRIES = 20_000
 LOCAL_SHARE = 2
+THROTTLED = prometheus_client.Counter("lms_auth_throttled_total", "Sign-ins refused after too many wrong passwords")
 """Each process counts for itself while Redis is away, so each allows only a part of the guesses."""
 
 
@@ -108,6 +110,7 @@ def hashed(context: Context, text: str) -> str:
 
 def too_many(counter: Counter) -> Problem:
     """429."""
+    THROTTLED.inc()
     seconds = max(1, round(counter.seconds))
     return Problem(
         429,
