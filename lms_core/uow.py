@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 M = TypeVar("M", bound=Table)
 TRIES = 3
+# Connection lost; no resources or no disk; shut down; the disk or the server itself is broken (PostgreSQL, appendix A).
+AWAY_CLASSES = ("08", "53", "57P", "58", "XX")
 RETRYABLE = ("40001", "40P01", "55P03")
 REDIS_TIMEOUT_SECONDS = 1.0
 ANNOUNCED_ONE_BY_ONE = 100
@@ -387,14 +389,12 @@ def is_retryable(error: DBAPIError) -> bool:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the database could not be reached, or hung up."""
+    """Whether the database could not be reached, hung up, or cannot do its work."""
     if isinstance(error, DBAPIError):
         state = sqlstate(error) or ""
-        return (
-            error.connection_invalidated or isinstance(error, InterfaceError) or state.startswith(("08", "57P", "53"))
-        )
+        return error.connection_invalidated or isinstance(error, InterfaceError) or state.startswith(AWAY_CLASSES)
     if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "").startswith(("08", "57P", "53"))
+        return (error.sqlstate or "").startswith(AWAY_CLASSES)
     return isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, Unavailable))
 
 

@@ -233,10 +233,16 @@ class Laboratory:
             ):
                 return answer
             else:
-                assert answer.status_code in (409, 503), answer.text
+                assert answer.status_code in (409, 503), self.told_of(answer)
                 self.ledger.refused += 1
             await asyncio.sleep(0.2)
         return None
+
+    def told_of(self, answer: httpx2.Response) -> str:
+        """An answer that should not be, and what the API's log says about it."""
+        log = (self.running.data / "logs" / "api.log").read_text(errors="replace")
+        begins = log.find(answer.headers.get("X-Request-ID", "no request"))
+        return f"seed {self.seed}: {answer.text}\n{log[max(0, begins - 500) : begins + 8_000] if begins >= 0 else ''}"
 
     async def sign_in(self) -> None:
         """Anew: the token is too old, or its key was not to be had."""
