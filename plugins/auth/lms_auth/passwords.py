@@ -14,6 +14,8 @@ from lms_auth.settings import AuthSettings
 from lms_core.sdk import Context, Problem
 
 T = TypeVar("T")
+# Else the first sign-ins of a process load it, and of two at once one fails: passlib swaps methods under its feet.
+argon2.set_backend("argon2_cffi")
 ARGON2 = argon2.using(type="ID", memory_cost=19 * 1024, rounds=2, parallelism=1)
 DUMMY_HASH = "$argon2id$v=19$m=19456,t=2,p=1$0HpPKSVE6H2vFSJE6H1vDQ$RLpa94y91u/bY+6vMw5I3Su4ys4PlLgLcHSF5CYJkfk"
 """Verified where there is no password, so that this takes as long as a wrong one."""

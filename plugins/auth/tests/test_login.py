@@ -1,6 +1,8 @@
 """Signing in: one way in, and one answer to everything else."""
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import httpx2
@@ -156,3 +158,10 @@ async def test_a_login_that_a_password_change_overtakes_opens_nothing(
     monkeypatch.setattr(passwords.ARGON2, "verify", overtaken)
     assert (await account.login()).status_code == 401
     assert sum(row["revoked_at"] is None for row in await account.sessions()) == 1
+
+
+def test_passwords_are_ready_before_the_first_sign_in() -> None:
+    """passlib loads its backend on first use, and of two first uses at once one fails: the soak saw that after a kill."""
+    asked = "import lms_auth.passwords; from passlib.hash import argon2; print(argon2.verify.__qualname__)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() != "_NoBackend.verify"
