@@ -174,8 +174,16 @@ class Laboratory:
         shutil.rmtree(self.engines.folder.path / "redis" / "appendonlydir", ignore_errors=True)
 
     async def sql(self, statement: str, *arguments: Any) -> list[Any]:
-        """Straight from the database, past its proxy."""
-        connection = await asyncpg.connect(self.engines.engines["postgres"].environment()["LMS_DATABASE_URL"])
+        """Straight from the database, past its proxy, as soon as it has recovered."""
+        url, until = self.engines.engines["postgres"].environment()["LMS_DATABASE_URL"], time.monotonic() + REST_SECONDS
+        while True:
+            try:
+                connection = await asyncpg.connect(url)
+                break
+            except (OSError, asyncpg.CannotConnectNowError):
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(0.2)
         try:
             return list(await connection.fetch(statement, *arguments))
         finally:
