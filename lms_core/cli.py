@@ -7,7 +7,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -55,6 +55,9 @@ app.add_typer(events, name="events")
 
 purging = typer.Typer(no_args_is_help=True, help="Removing for good what was deleted long enough ago.")
 app.add_typer(purging, name="purge")
+
+backups = typer.Typer(no_args_is_help=True, help="Copies of everything, and back.")
+app.add_typer(backups, name="backup")
 
 DataFolder = Annotated[Path, typer.Option("--data", envvar="LMS_DATA", help="The data folder")]
 
@@ -392,6 +395,55 @@ def purge_run(
             typer.echo("Nothing to remove: no deletion's time is over.")
 
     asyncio.run(with_context(remove))
+
+
+@backups.command("create")
+def backup_create(
+    folder: Annotated[Path, typer.Argument(help="A folder of its own; one that has a backup is renewed")],
+) -> None:
+    """Copy the database, as of now, and every object that it needs; people may go on working."""
+    from lms_core.backup import create
+
+    asyncio.run(with_lifespan(lambda context: show_lines(create(context, folder))))
+
+
+@backups.command("verify")
+def backup_verify(folder: Path) -> None:
+    """Compare every file of a backup with its hash; the exit code is not 0 when one is missing or different."""
+    from lms_core.backup import differences
+
+    found = differences(folder)
+    for line in found or ["Everything is as it was when the backup was made."]:
+        typer.echo(line)
+    raise typer.Exit(1 if found else 0)
+
+
+@backups.command("restore")
+def backup_restore(
+    folder: Path,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of a database in use, which is kept aside")
+    ] = False,
+) -> None:
+    """Bring a backup into an empty database, and its objects into the store; nobody stays signed in."""
+    from lms_core.backup import restore
+
+    asyncio.run(with_lifespan(lambda context: show_lines(restore(context, folder, replace))))
+
+
+async def show_lines(lines: AsyncIterator[str]) -> None:
+    """As they come."""
+    async for line in lines:
+        typer.echo(line)
+
+
+async def with_lifespan(work: Callable[[Context], Awaitable[None]]) -> None:
+    """Do something with the connections of the plugins, too."""
+    from lms_core.lifespan import running
+    from lms_core.uow import Context
+
+    async with running(Context.create(load())) as context:
+        await work(context)
 
 
 class CommandLine:

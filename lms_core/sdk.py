@@ -2,6 +2,7 @@
 
 from sqlmodel import Field
 
+from lms_core.backup import AfterRestore, KeptObjects, may_remove_objects
 from lms_core.csv_table import CellError, Column, Row, write_table
 from lms_core.db import Read, Record, Table, among, among_texts, like_pattern, new_id
 from lms_core.deletion import Deleted, DeletionRead, Restored, delete, keep_deleted
@@ -58,6 +59,7 @@ __all__ = [
     "ACTOR_ID",
     "SUPER_ADMIN",
     "Access",
+    "AfterRestore",
     "Authenticator",
     "Cascade",
     "CellError",
@@ -88,6 +90,7 @@ __all__ = [
     "Instant",
     "Invalid",
     "JsonBytes",
+    "KeptObjects",
     "Lifespan",
     "Listing",
     "Measure",
@@ -138,6 +141,7 @@ __all__ = [
     "kind_name",
     "like_pattern",
     "live",
+    "may_remove_objects",
     "new_id",
     "new_import",
     "public",

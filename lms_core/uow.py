@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 M = TypeVar("M", bound=Table)
 TRIES = 3
-# Connection lost; no resources or no disk; shut down; the disk or the server itself is broken (PostgreSQL, appendix A).
-AWAY_CLASSES = ("08", "53", "57P", "58", "XX")
+# Connection lost; no such database (another takes its place); no resources or no disk; shut down; the disk or the server itself is broken (PostgreSQL, appendix A).
+AWAY_CLASSES = ("08", "3D", "53", "57P", "58", "XX")
 RETRYABLE = ("40001", "40P01", "55P03")
 REDIS_TIMEOUT_SECONDS = 1.0
 ANNOUNCED_ONE_BY_ONE = 100

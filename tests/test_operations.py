@@ -239,7 +239,7 @@ async def test_metrics_answer_while_the_database_is_away(lms: Lms, monkeypatch: 
     assert b"lms_outbox_pending" not in found
 
 
-@pytest.mark.parametrize("state", ["08006", "53100", "57P03", "58030", "XX000"])
+@pytest.mark.parametrize("state", ["08006", "3D000", "53100", "57P03", "58030", "XX000"])
 def test_a_database_that_cannot_work_is_away(state: str) -> None:
     """Also when its disk is broken, or it has an error of its own: whoever asks again later is answered."""
     error = asyncpg.PostgresError("planted")

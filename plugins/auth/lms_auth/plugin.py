@@ -19,9 +19,11 @@ from lms_auth.router import router
 from lms_auth.settings import AuthSettings
 from lms_auth.throttle import Throttle
 from lms_core.sdk import (
+    AfterRestore,
     Authenticator,
     Context,
     Deleted,
+    Extension,
     Handler,
     Lifespan,
     Part,
@@ -90,6 +92,12 @@ def lms_handlers() -> list[Handler]:
 def lms_schedules() -> list[Schedule]:
     """Nothing is kept for ever."""
     return [Schedule("auth.forget_sessions", timedelta(days=1), sessions.forget_old)]
+
+
+@hookimpl
+def lms_extensions() -> list[Extension]:
+    """A restored backup brings no session back."""
+    return [AfterRestore("auth.end_every_session", sessions.end_every)]
 
 
 @hookimpl

@@ -13,12 +13,12 @@ from lms_auth import refresh_tokens
 from lms_auth.access_tokens import AccessTokens
 from lms_auth.contracts import Sessions, StartedSession, TokenPair
 from lms_auth.devices import Device, device_of
-from lms_auth.models import AuthSession
+from lms_auth.models import AuthSession, PasswordReset
 from lms_auth.schemas import SessionRead
 from lms_auth.settings import AuthSettings
 from lms_core.sdk import ACTOR_ID, Context, Filter, JsonBytes, Listing, NotFound, UnitOfWork, new_id
 
-Reason = Literal["logout", "reuse", "password", "disabled", "deleted", "idle", "absolute"]
+Reason = Literal["logout", "reuse", "password", "disabled", "deleted", "idle", "absolute", "restored"]
 KEPT = timedelta(days=30)
 
 ACTIVE = and_(
@@ -112,6 +112,13 @@ async def forget_old(uow: UnitOfWork) -> None:
     """Remove sessions that ended a month ago; runs on a schedule."""
     ended = func.coalesce(col(AuthSession.revoked_at), col(AuthSession.absolute_expires_at))
     await uow.session.execute(delete(AuthSession).where(ended < func.now() - KEPT))
+
+
+async def end_every(uow: UnitOfWork) -> None:
+    """After a backup was restored: what was ended, used or changed since it was made must not work again."""
+    ended = update(AuthSession).where(col(AuthSession.revoked_at).is_(None))
+    await uow.session.execute(ended.values(revoked_at=func.now(), revoked_reason="restored"))
+    await uow.session.execute(delete(PasswordReset))
 
 
 class SignIns(Sessions):

@@ -31,6 +31,7 @@ from lms_core.sdk import (
 from lms_files import derivatives, lifecycle, processors, service, sweeps, verification
 from lms_files.commands import commands
 from lms_files.contracts import FILE, FileDiscarded, FileLibrary, FileReady, FileUploaded
+from lms_files.kept_objects import StoredFiles
 from lms_files.measures import MEASURES
 from lms_files.models import File, FileContent, FilePage, Quota
 from lms_files.router import router
@@ -82,8 +83,8 @@ def lms_permissions() -> list[Permission | ReadRule]:
 
 @hookimpl
 def lms_extensions() -> list[Extension]:
-    """What is made of files; other plugins add theirs in the same way. And figures for `/metrics`."""
-    return [processors.TEXT, processors.THUMBNAIL, processors.PREVIEW, *MEASURES]
+    """What is made of files; other plugins add theirs in the same way. Figures for `/metrics`, and what a backup takes."""
+    return [processors.TEXT, processors.THUMBNAIL, processors.PREVIEW, *MEASURES, StoredFiles()]
 
 
 @hookimpl

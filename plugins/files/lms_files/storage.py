@@ -330,6 +330,11 @@ class Store:
                 Bucket=self.clean, Key=key, Body=content, ContentType=content_type, ContentDisposition="attachment"
             )
 
+    async def put_file(self, bucket: str, key: str, path: Path) -> None:
+        """Store a file of any size, in parts where it is large."""
+        async with self.asked() as client:
+            await client.upload_file(str(path), bucket, key, ExtraArgs={"ContentDisposition": "attachment"})
+
     async def delete_incoming(self, key: str) -> None:
         """Remove an upload, whether it is there or not."""
         async with self.asked() as client:

@@ -9,7 +9,7 @@ from prometheus_client import Counter
 from sqlalchemy import func, text
 from sqlmodel import and_, col, exists, or_, select
 
-from lms_core.sdk import Context, Event, UnitOfWork, alive
+from lms_core.sdk import Context, Event, UnitOfWork, alive, may_remove_objects
 from lms_files import lifecycle
 from lms_files.contracts import FileReady, FileUploaded
 from lms_files.models import File, FileContent
@@ -124,6 +124,8 @@ async def drop_content(uow: UnitOfWork, store: Store) -> bool | None:
 
     Its row is held while the objects go: who wants the same bytes meanwhile waits, and then keeps, and makes, them anew.
     """
+    if not await may_remove_objects(uow):
+        return None
     used = exists().where(col(File.content_id) == col(FileContent.sha256))
     unused = (
         select(FileContent)
