@@ -12,11 +12,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from lms_core.errors import StartRefused
 
 DEVELOPMENT_SECRET = "development-only-secret-development-only"
+USUAL_SECRETS = "/run/secrets"
+"""Where container engines put secrets: a file for each, named like its variable in small letters."""
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@A-Z]+")
 
 
 class Settings(BaseSettings):
-    """The core's own settings, each read from `LMS_<NAME>`."""
+    """The core's own settings, each read from `LMS_<NAME>`, or from a file of that name among the secrets."""
 
     model_config = SettingsConfigDict(env_prefix="LMS_", extra="ignore")
 
@@ -69,8 +71,9 @@ class PluginSettings(BaseModel):
 
 def load_settings() -> Settings:
     """The core's settings, or StartRefused with one sentence on the first thing that is wrong."""
+    secrets = Path(os.environ.get("LMS_SECRETS", USUAL_SECRETS))
     try:
-        settings = Settings()
+        settings = Settings(_secrets_dir=secrets if secrets.is_dir() else None)
     except ValidationError as error:
         first = error.errors()[0]
         name = "LMS_" + "_".join(str(part) for part in first["loc"]).upper()

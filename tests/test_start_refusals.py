@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from installed import environment, lms, write_plugin
 
+from lms_core.config import load_settings
+
 HEAD = """
 from uuid import UUID
 from fastapi import APIRouter
@@ -158,3 +160,13 @@ def test_production_refuses_what_is_unsafe(tmp_path: Path, changes: dict[str, st
     assert result.returncode == 2
     assert expected in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As container engines and systemd give them; the environment goes first."""
+    (tmp_path / "lms_secret_key").write_text("from a file, and thirty-two bytes long\n")
+    monkeypatch.setenv("LMS_SECRETS", str(tmp_path))
+    monkeypatch.delenv("LMS_SECRET_KEY", raising=False)
+    assert load_settings().secret_key == "from a file, and thirty-two bytes long"
+    monkeypatch.setenv("LMS_SECRET_KEY", "from the environment")
+    assert load_settings().secret_key == "from the environment"
