@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -160,24 +161,45 @@ async def copy_objects(
 ) -> dict[str, Kept]:
     """Copy what is not there yet, several at once."""
     found: dict[str, Kept] = {}
-    turns = asyncio.Semaphore(COPIED_AT_ONCE)
 
     async def copy(name: str) -> None:
         path = object_path(folder, keeper.name, name)
-        async with turns:
-            if name in known and path.exists() and path.stat().st_size == known[name].size:
-                found[name] = known[name]
-                return
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f"{path.name}.part")
-            if await keeper.fetch(context, name, unfinished):
-                unfinished.rename(path)
-                found[name] = await asyncio.to_thread(kept, path)
+        if name in known and path.exists() and path.stat().st_size == known[name].size:
+            found[name] = known[name]
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"{path.name}.part")
+        if await keeper.fetch(context, name, unfinished):
+            unfinished.rename(path)
+            found[name] = await asyncio.to_thread(kept, path)
 
-    async with asyncio.TaskGroup() as group:
+    async with copying(copy) as start:
         async for name in keeper.listed(context, snapshot):
-            group.create_task(copy(name))
+            await start(name)
     return found
+
+
+@asynccontextmanager
+async def copying(copy: Callable[[str], Awaitable[None]]) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+    """Start copying an object by its name, a few at once; the block ends when all are copied, or the first has failed."""
+    turns = asyncio.Semaphore(COPIED_AT_ONCE)
+
+    async def in_turn(name: str) -> None:
+        try:
+            await copy(name)
+        finally:
+            turns.release()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+
+            async def start(name: str) -> None:
+                await turns.acquire()
+                group.create_task(in_turn(name))
+
+            yield start
+    except ExceptionGroup as failed:
+        raise StartRefused(f"An object could not be copied: {failed.exceptions[0]!r}.") from failed
 
 
 def object_path(folder: Path, keeper: str, name: str) -> Path:
@@ -243,14 +265,21 @@ async def restore(context: Context, folder: Path, replace: bool) -> AsyncIterato
         async with running(Context.create(platform)) as restored:
             for keeper in platform.extensions_of(KeptObjects):
                 names = manifest.objects.get(keeper.name, {})
-                for name in names:
-                    await keeper.put(restored, name, object_path(folder, keeper.name, name))
+                put = partial(put_back, restored, keeper, folder)
+                async with copying(put) as start:
+                    for name in names:
+                        await start(name)
                 yield f"{len(names)} objects of {keeper.name}"
             async with restored.unit_of_work() as uow:
                 for step in platform.extensions_of(AfterRestore):
                     await step.function(uow)
     if aside is not None:
         yield f"what was there before is the database {aside} now; drop it when nobody needs it"
+
+
+async def put_back(context: Context, keeper: KeptObjects, folder: Path, name: str) -> None:
+    """One object."""
+    await keeper.put(context, name, object_path(folder, keeper.name, name))
 
 
 @asynccontextmanager
