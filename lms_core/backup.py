@@ -55,7 +55,7 @@ class KeptObjects(Extension):
 
     @abstractmethod
     async def fetch(self, context: Context, name: str, path: Path) -> bool:
-        """Copy an object to a file; False when nobody needs it any more. Raises when it is not there."""
+        """Copy an object to a file; False when it is not there: one that is lost must not hold up all others."""
 
     @abstractmethod
     async def put(self, context: Context, name: str, path: Path) -> None:
@@ -124,9 +124,11 @@ async def create(context: Context, folder: Path) -> AsyncIterator[str]:
         objects: dict[str, dict[str, Kept]] = {}
         for keeper in context.platform.extensions_of(KeptObjects):
             known = {} if before is None else before.objects.get(keeper.name, {})
-            objects[keeper.name] = await copy_objects(context, keeper, connection, folder, known)
-            new = sum(name not in known for name in objects[keeper.name])
-            yield f"{len(objects[keeper.name])} objects of {keeper.name}, {new} of them new"
+            found, missing = await copy_objects(context, keeper, connection, folder, known)
+            objects[keeper.name] = found
+            new = sum(name not in known for name in found)
+            left_out = f"; {len(missing)} were not there: {', '.join(missing[:5])}" if missing else ""
+            yield f"{len(found)} objects of {keeper.name}, {new} of them new{left_out}"
     manifest = Manifest(
         made_at=made_at,
         version=lms_core.__version__,
@@ -158,9 +160,10 @@ async def snapshot_of(context: Context) -> AsyncIterator[tuple[asyncpg.Connectio
 
 async def copy_objects(
     context: Context, keeper: KeptObjects, snapshot: asyncpg.Connection, folder: Path, known: Mapping[str, Kept]
-) -> dict[str, Kept]:
-    """Copy what is not there yet, several at once."""
+) -> tuple[dict[str, Kept], list[str]]:
+    """Copy what is not there yet, several at once; and the names of what is not there to be copied."""
     found: dict[str, Kept] = {}
+    missing: list[str] = []
 
     async def copy(name: str) -> None:
         path = object_path(folder, keeper.name, name)
@@ -172,11 +175,13 @@ async def copy_objects(
         if await keeper.fetch(context, name, unfinished):
             unfinished.rename(path)
             found[name] = await asyncio.to_thread(kept, path)
+        else:
+            missing.append(name)
 
     async with copying(copy) as start:
         async for name in keeper.listed(context, snapshot):
             await start(name)
-    return found
+    return found, missing
 
 
 @asynccontextmanager
@@ -305,21 +310,25 @@ async def empty_database(url: str, replace: bool) -> AsyncIterator[tuple[str, st
         await maintenance.execute(f"CREATE DATABASE {quoted(fresh)}")
         try:
             yield with_database(url, fresh), aside
-            await rename(maintenance, name, aside)
+            await take_place(maintenance, fresh, name, aside)
         except BaseException:
             await maintenance.execute(f"DROP DATABASE {quoted(fresh)} WITH (FORCE)")
             raise
-        await rename(maintenance, fresh, name)
     finally:
         await maintenance.close()
 
 
-async def rename(maintenance: asyncpg.Connection, name: str, other: str) -> None:
-    """Give a database another name; whoever is connected to it is cut off, and finds the one of its name afterwards."""
+async def take_place(maintenance: asyncpg.Connection, fresh: str, name: str, aside: str) -> None:
+    """Give a new database the name of another, and that a name aside, both or neither.
+
+    Whoever is connected is cut off, and finds the new one afterwards.
+    """
     for _ in range(RENAME_TRIES):
         await maintenance.execute(CUT_OFF, name)
         try:
-            await maintenance.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(other)}")
+            async with maintenance.transaction():
+                await maintenance.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(aside)}")
+                await maintenance.execute(f"ALTER DATABASE {quoted(fresh)} RENAME TO {quoted(name)}")
         except asyncpg.ObjectInUseError:
             await asyncio.sleep(RENAME_PAUSE_SECONDS)
         else:

@@ -384,14 +384,12 @@ def events_replay(
 
 
 async def with_context(work: Callable[[Context], Awaitable[None]]) -> None:
-    """Do something with connections of its own."""
+    """Do something with connections of its own, those of the plugins included."""
+    from lms_core.lifespan import running
     from lms_core.uow import Context
 
-    context = Context.create(load())
-    try:
+    async with running(Context.create(load())) as context:
         await work(context)
-    finally:
-        await context.close()
 
 
 @purging.command("status")
@@ -450,7 +448,7 @@ def backup_create(
     """Copy the database, as of now, and every object that it needs; people may go on working."""
     from lms_core.backup import create
 
-    asyncio.run(with_lifespan(lambda context: show_lines(create(context, folder))))
+    asyncio.run(with_context(lambda context: show_lines(create(context, folder))))
 
 
 @backups.command("verify")
@@ -474,22 +472,13 @@ def backup_restore(
     """Bring a backup into an empty database, and its objects into the store; nobody stays signed in."""
     from lms_core.backup import restore
 
-    asyncio.run(with_lifespan(lambda context: show_lines(restore(context, folder, replace))))
+    asyncio.run(with_context(lambda context: show_lines(restore(context, folder, replace))))
 
 
 async def show_lines(lines: AsyncIterator[str]) -> None:
     """As they come."""
     async for line in lines:
         typer.echo(line)
-
-
-async def with_lifespan(work: Callable[[Context], Awaitable[None]]) -> None:
-    """Do something with the connections of the plugins, too."""
-    from lms_core.lifespan import running
-    from lms_core.uow import Context
-
-    async with running(Context.create(load())) as context:
-        await work(context)
 
 
 class CommandLine:

@@ -75,7 +75,7 @@ class Coverage:
         rows: Any = taken
         for part in self.kinds.parts:
             if part.model is kind.model and part.of is kind.model:
-                # What points at the file needs its versions.
+                # What points at a thing needs its versions too.
                 rows = rows.union(select(table.c[part.column]).where(table.c.deletion_id == deletion_id))
         for model in self.models:
             if columns := pointing_at(model, table):

@@ -20,27 +20,28 @@ log = structlog.get_logger("lms.measures")
 CACHED_SECONDS = 5.0
 TIMEOUT_SECONDS = 2.0
 FAILURES = Counter("lms_measure_failures_total", "Figures that could not be read for a scrape", ["measure"])
-OPEN = (
-    "SELECT count(*) AS pending, coalesce(extract(epoch FROM now() - min(next_attempt_at)), 0)::float8 AS age "
+PENDING = "SELECT count(*) FROM core_delivery WHERE done_at IS NULL AND dead_at IS NULL"
+OLDEST = (
+    "SELECT coalesce(extract(epoch FROM now() - min(next_attempt_at)), 0)::float8 "
     "FROM core_delivery WHERE done_at IS NULL AND dead_at IS NULL"
 )
-DEAD = "SELECT count(*) AS dead FROM core_delivery WHERE dead_at IS NOT NULL AND done_at IS NULL"
+DEAD = "SELECT count(*) FROM core_delivery WHERE dead_at IS NOT NULL AND done_at IS NULL"
 PASSING = "SELECT state, count(*) AS number FROM core_deletion WHERE state IN ('cascading', 'restoring') GROUP BY 1"
 
 
 async def pending(context: Context) -> dict[tuple[str, ...], float]:
     """Deliveries that are still to be done."""
-    return {(): (await context.database.read(OPEN, []))[0]["pending"]}
+    return {(): (await context.database.read(PENDING, []))[0][0]}
 
 
 async def oldest(context: Context) -> dict[tuple[str, ...], float]:
     """Seconds; what is due only later counts as nothing."""
-    return {(): max(0.0, (await context.database.read(OPEN, []))[0]["age"])}
+    return {(): max(0.0, (await context.database.read(OLDEST, []))[0][0])}
 
 
 async def dead(context: Context) -> dict[tuple[str, ...], float]:
     """Deliveries that were given up."""
-    return {(): (await context.database.read(DEAD, []))[0]["dead"]}
+    return {(): (await context.database.read(DEAD, []))[0][0]}
 
 
 async def passing(context: Context) -> dict[tuple[str, ...], float]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from lms_core import heartbeats, mail, metrics
 from lms_core.errors import Forbidden, Unavailable
-from lms_core.measures import Measures
+from lms_core.measures import DEAD, Measures
 from lms_core.migrate import heads
 from lms_core.pagination import JsonBytes, Page, PageParams
 from lms_core.routing import Router, Uow, public, signed_in
@@ -36,7 +36,6 @@ VERSION_TABLES = (
     "SELECT table_name FROM information_schema.tables "
     "WHERE table_schema = current_schema() AND table_name LIKE 'alembic\\_version\\_%'"
 )
-DEAD = "SELECT count(*) FROM core_delivery WHERE dead_at IS NOT NULL AND done_at IS NULL"
 
 
 class PluginRead(BaseModel):

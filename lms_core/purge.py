@@ -296,10 +296,10 @@ async def remove(uow: UnitOfWork, model: type[Any], ids: Sequence[UUID]) -> int:
             await reaction.purged(uow, ids, needed)
     going = [id for id in ids if id not in needed]
     await uow.session.execute(delete(table).where(among(table.c.id, going)))
-    # Where else words of theirs are kept: imports, and earlier deletions.
-    told = update(ImportRow).where(among(col(ImportRow.object_id), ids))
-    await uow.session.execute(told.values(cells={}, changes={}, kept=[], note=None))
     if kind is not None:
+        # Where else words of theirs are kept: imports, and earlier deletions.
+        told = update(ImportRow).where(among(col(ImportRow.object_id), ids))
+        await uow.session.execute(told.values(cells={}, changes={}, kept=[], note=None))
         earlier = update(Deletion).where(
             among(col(Deletion.root_id), ids), col(Deletion.state).in_(("restored", "purged"))
         )

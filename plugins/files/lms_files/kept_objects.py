@@ -10,7 +10,7 @@ from sqlmodel import col
 from lms_core.sdk import Context, KeptObjects
 from lms_files.lifecycle import incoming_key
 from lms_files.models import File
-from lms_files.storage import store_of
+from lms_files.storage import Store, store_of
 from lms_files.storage_clients import ObjectMissing
 from lms_files.sweeps import file_id
 
@@ -39,15 +39,18 @@ class StoredFiles(KeptObjects):
         """From the store; what was handed over may have been taken, or refused, since."""
         store = store_of(context)
         bucket, key = self.place(context, name)
+        if await self.copied(store, bucket, key, path):
+            return True
+        taken = [] if bucket == store.clean else await context.database.read(TAKEN, [file_id(key)])
+        return bool(taken) and await self.copied(store, store.clean, taken[0]["key"], path)
+
+    async def copied(self, store: Store, bucket: str, key: str, path: Path) -> bool:
+        """All of it, however large; False when it is not there."""
         try:
-            await store.download(bucket, key, path, store.largest_upload)
+            size = (await store.find(bucket, key)).size
+            await store.download(bucket, key, path, size)
         except ObjectMissing:
-            if bucket == store.clean and not key.startswith(DERIVED):
-                raise
-            taken = [] if bucket == store.clean else await context.database.read(TAKEN, [file_id(key)])
-            if not taken:
-                return False
-            await store.download(store.clean, taken[0]["key"], path, store.largest_upload)
+            return False
         return True
 
     async def put(self, context: Context, name: str, path: Path) -> None:
