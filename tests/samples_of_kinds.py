@@ -195,7 +195,7 @@ SUBMISSION = """
     INSERT INTO materials_grade (id, submission_id, number, points, feedback, reason, graded_by)
     SELECT :grade, id, 1, 4, '', '', :grader FROM made RETURNING id
 """
-"""A submission that was graded."""
+"""A submission that was graded. Its ids must be of version 7, like all: other tests take those after theirs as their own."""
 
 IMPORT = """
     WITH job AS (

@@ -13,6 +13,7 @@ from browser import finish
 from samples_of_kinds import IMPORT, SUBMISSION, provider_of, term_of
 
 from lms_core.http import guarded_routes
+from lms_core.sdk import new_id
 from lms_core.testing import PASSWORD, Caller, Lms, School
 
 pytestmark = pytest.mark.anyio
@@ -266,7 +267,7 @@ async def make(world: World, kind: str, place: str) -> dict[str, str]:
         return {**found, "file_id": world.people}
     if kind == "import":
         scope_id = world.below["id"] if place == "same" else institution_id
-        id, object_id = str(uuid4()), str(uuid4())
+        id, object_id = str(new_id()), str(uuid4())
         await world.lms.sql(IMPORT, id=id, scope_id=scope_id, actor_id=admin.id, object_id=object_id)
         return {"id": id, "import_id": id, "object_id": object_id}
     if kind == "institution":
@@ -370,7 +371,7 @@ async def make(world: World, kind: str, place: str) -> dict[str, str]:
         if kind == "extension":
             made = await admin.create(f"/materials/{id}/extensions", {"user_id": user_id, "days": 1})
             return {**ids, "id": made["id"], "extension_id": made["id"]}
-        values = {"id": str(uuid4()), "grade": str(uuid4()), "material": id, "grader": admin.id}
+        values = {"id": str(new_id()), "grade": str(new_id()), "material": id, "grader": admin.id}
         values["user"] = world.here.student.id if place in ("own", "deleted") else user_id
         await world.lms.sql(SUBMISSION, **values)
         if kind == "submission":
