@@ -96,6 +96,10 @@ def main() -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not is_made():
                 make()
+    if sys.dont_write_bytecode:
+        # Somebody wants no caches beside sources; without any, each process compiles for some seconds at its start.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(ENVIRONMENT / "bytecode")
     os.execv(PYTHON, [str(PYTHON), "-m", "lms_core.cli", *sys.argv[1:]])
 
 

@@ -60,6 +60,7 @@ IDLE_TRANSACTION_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_SECONDS = 2.0
 WATCH_INTERVAL_SECONDS = 0.3
 WATCH_TIMEOUT_SECONDS = 1.0
+LOCK_AGAIN_SECONDS = 0.1
 AWAY = "The database does not answer at the moment; try again shortly."
 
 
@@ -423,8 +424,13 @@ class Database:
 
 @contextlib.asynccontextmanager
 async def advisory_lock(connection: asyncpg.Connection, name: str) -> AsyncIterator[None]:
-    """Only one holder of a named lock at a time, in all processes on this database."""
-    await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", name)
+    """Only one holder of a named lock at a time, in all processes on this database.
+
+    Whoever waits asks again and again: a statement that waits inside PostgreSQL is a transaction that CREATE INDEX
+    CONCURRENTLY of the holder would wait for, and both for ever.
+    """
+    while not await connection.fetchval("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name):
+        await asyncio.sleep(LOCK_AGAIN_SECONDS)
     try:
         yield
     finally:

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, inspect, pool
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import lms_core
 from lms_core.db import advisory_lock, sqlalchemy_url
 from lms_core.errors import StartRefused
 from lms_core.platform import Platform
+from lms_core.uow import sqlstate
 
 LOCK = "lms migrations"
+LOCK_TIMEOUT_SECONDS = 3
+"""How long a migration waits for a lock, and with it whoever comes after it and wants the same table."""
+PAUSES_SECONDS = (1, 2, 4, 8, 15, 30, 30, 30)
+"""Between tries of a migration that did not get its lock."""
+LOCK_NOT_AVAILABLE = "55P03"
+NUMBERED = re.compile(r"(\w+)_(\d+)")
+
+Phase = Literal["expand", "contract", "maintenance"]
+"""When a migration may run.
+
+expand: while the release before still runs, which must not notice. contract: once nothing older than this release runs;
+it removes what no code uses any more. maintenance: with every process stopped.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,16 +55,58 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a lineage is, and where it should be."""
+    """Where a lineage is, and what there is of it."""
 
     lineage: str
     current: str | None
-    head: str | None
+    scripts: tuple[Script, ...]
+    """All of its migrations, in their order."""
+
+    @property
+    def head(self) -> str | None:
+        """Where it should be."""
+        return self.scripts[-1].revision if self.scripts else None
+
+    @property
+    def newer(self) -> bool:
+        """Whether a later release was here, whose migrations this code does not know: they have higher numbers."""
+        found = NUMBERED.fullmatch(self.current or "")
+        head = NUMBERED.fullmatch(self.head or "")
+        return bool(found and head and found[1] == head[1] and int(found[2]) > int(head[2]))
+
+    @property
+    def pending(self) -> tuple[Script, ...]:
+        """What is left to run, in its order."""
+        known = [script.revision for script in self.scripts]
+        if self.newer:
+            return ()
+        return self.scripts[known.index(self.current) + 1 :] if self.current in known else self.scripts
 
     @property
     def at_head(self) -> bool:
         """Whether nothing is left to run."""
         return self.current == self.head
+
+    @property
+    def serves(self) -> bool:
+        """Whether this code runs on it: all that is left removes what no code uses, or a later release was here."""
+        return all(phase_of(one) == "contract" for one in self.pending)
+
+    @property
+    def expanding(self) -> tuple[Script, ...]:
+        """What may run while the release before still runs: all up to the first that may not."""
+        phases = [phase_of(one) for one in self.pending]
+        return self.pending[: next((n for n, phase in enumerate(phases) if phase != "expand"), len(phases))]
+
+
+def phase_of(script: Script) -> Phase:
+    """What a migration says of itself by `phase = "contract"`; without a word it is `expand`."""
+    phase: Phase = getattr(script.module, "phase", "expand")
+    if phase not in get_args(Phase):
+        raise StartRefused(
+            f"Migration {script.revision} has phase {phase!r}; it is one of {', '.join(get_args(Phase))}."
+        )
+    return phase
 
 
 def environment() -> Path:
@@ -95,37 +153,71 @@ async def reach(url: str) -> asyncpg.Connection:
         ) from None
 
 
-async def upgrade(platform: Platform, url: str | None = None) -> list[str]:
-    """Bring every lineage to its head; the names of those that moved. Only one migrator runs at a time."""
+async def upgrade(platform: Platform, url: str | None = None, expand_only: bool = False) -> list[str]:
+    """Bring every lineage to its head; the names of those that moved. Only one migrator runs at a time.
+
+    Each migration is a transaction of its own. With `expand_only` it stops in front of what may not run beside the
+    release before. StartRefused when a migration did not get its lock in all its tries; those before it stay done.
+    """
     url = url or platform.settings.database_url
     moved = []
     holder = await reach(url)
     try:
         async with advisory_lock(holder, LOCK):
-            before = await positions(platform, url)
-            for lineage, position in zip(lineages(platform), before, strict=True):
-                if position.at_head:
-                    continue
-                await with_connection(url, partial(upgrade_lineage, lineage))
-                moved.append(lineage.name)
+            for lineage, position in zip(lineages(platform), await positions(platform, url), strict=True):
+                steps = position.expanding if expand_only else position.pending
+                for step in steps:
+                    await run_patiently(url, lineage, step)
+                if steps:
+                    moved.append(lineage.name)
     finally:
         await holder.close()
     return moved
 
 
-def upgrade_lineage(lineage: Lineage, connection: Connection) -> None:
-    """Run what is missing of one lineage."""
-    command.upgrade(configuration(lineage, connection), "heads")
+async def run_patiently(url: str, lineage: Lineage, step: Script) -> None:
+    """Run one migration, again and again while others hold what it has to lock.
+
+    It never waits long itself: behind a statement that waits for a table stand all others that want it.
+    """
+    for pause in (*PAUSES_SECONDS, None):
+        try:
+            return await run_step(url, lineage, step)
+        except DBAPIError as error:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
+                raise
+        if pause is not None:
+            await asyncio.sleep(pause)
+    raise StartRefused(
+        f"Migration {step.revision} did not get its lock: something holds a table of it. Look for long transactions in "
+        "pg_stat_activity, and run `lms db upgrade` again; what is done is not done twice."
+    )
 
 
-def heads(platform: Platform) -> dict[str, str | None]:
-    """Where every lineage should be; read from the files once, since they don't change while a process runs."""
-    if not platform.heads:
-        platform.heads = {
-            lineage.name: ScriptDirectory.from_config(configuration(lineage)).get_current_head()
-            for lineage in lineages(platform)
-        }
-    return platform.heads
+async def run_step(url: str, lineage: Lineage, step: Script) -> None:
+    """One migration on a connection of its own, which Alembic commits."""
+    waiting = {"lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s", "statement_timeout": "0"}
+    engine = create_async_engine(
+        sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"server_settings": waiting}
+    )
+
+    def run(connection: Connection) -> None:
+        command.upgrade(configuration(lineage, connection), step.revision)
+
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+    finally:
+        await engine.dispose()
+
+
+def scripts(platform: Platform) -> dict[str, tuple[Script, ...]]:
+    """The migrations of every lineage; read from the files once, since they don't change while a process runs."""
+    if not platform.migrations:
+        for lineage in lineages(platform):
+            found = ScriptDirectory.from_config(configuration(lineage)).walk_revisions()
+            platform.migrations[lineage.name] = tuple(reversed(list(found)))
+    return platform.migrations
 
 
 async def positions(platform: Platform, url: str | None = None) -> list[Position]:
@@ -135,12 +227,11 @@ async def positions(platform: Platform, url: str | None = None) -> list[Position
         existing = set(inspect(connection).get_table_names())
         found = []
         for lineage in lineages(platform):
-            head = ScriptDirectory.from_config(configuration(lineage)).get_current_head()
             current = None
             if lineage.version_table in existing:
                 context = MigrationContext.configure(connection, opts={"version_table": lineage.version_table})
                 current = context.get_current_revision()
-            found.append(Position(lineage.name, current, head))
+            found.append(Position(lineage.name, current, scripts(platform)[lineage.name]))
         return found
 
     result: list[Position] = await with_connection(url or platform.settings.database_url, read)

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from lms_core import heartbeats, mail, metrics
 from lms_core.errors import Forbidden, Unavailable
 from lms_core.measures import DEAD, Measures
-from lms_core.migrate import heads
+from lms_core.migrate import Position, scripts
 from lms_core.pagination import JsonBytes, Page, PageParams
 from lms_core.routing import Router, Uow, public, signed_in
 from lms_core.uow import Context
@@ -177,8 +177,8 @@ async def health_report(context: Context) -> dict[str, Any]:
 
 
 async def behind_head(context: Context) -> list[str]:
-    """The lineages that are not where this code expects them, by two statements on the read pool."""
-    expected = heads(context.platform)
+    """The lineages on which this code does not run yet, by two statements on the read pool."""
+    expected = scripts(context.platform)
     tables = {row[0] for row in await context.database.read(VERSION_TABLES, [])}
     existing = {name: f"alembic_version_{name}" for name in expected if f"alembic_version_{name}" in tables}
     parts = [f"SELECT '{name}' AS name, version_num FROM {table}" for name, table in existing.items()]
@@ -186,7 +186,7 @@ async def behind_head(context: Context) -> list[str]:
     if parts:
         rows = await context.database.read(" UNION ALL ".join(parts), [])
         current = {row["name"]: row["version_num"] for row in rows}
-    return [name for name, head in expected.items() if current.get(name) != head]
+    return [name for name, known in expected.items() if not Position(name, current.get(name), known).serves]
 
 
 def router() -> Router:

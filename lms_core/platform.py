@@ -10,7 +10,7 @@ from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 import typer
@@ -47,6 +47,9 @@ from lms_core.types import (
     Setup,
 )
 from lms_core.uow import Context
+
+if TYPE_CHECKING:
+    from alembic.script import Script
 
 ENTRY_POINTS = "lms.plugins"
 T = TypeVar("T")
@@ -93,7 +96,7 @@ class Platform:
     health_checks: list[tuple[str, HealthCheck]] = field(default_factory=list)
     setups: list[Setup] = field(default_factory=list)
     lifespans: list[Lifespan] = field(default_factory=list)
-    heads: dict[str, str | None] = field(default_factory=dict)
+    migrations: dict[str, tuple[Script, ...]] = field(default_factory=dict)
     settings_by_type: dict[type[Any], BaseModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

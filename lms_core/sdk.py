@@ -23,6 +23,7 @@ from lms_core.imports import Import, Importer, ImportRow, Planned, new_import
 from lms_core.inputs import Description, Input, Instant, Name
 from lms_core.kinds import alive, kind_name, live
 from lms_core.mail import send_mail
+from lms_core.online import create_index_online, drop_index_online
 from lms_core.pagination import Guarded, JsonBytes, Listing, Page, PageParams, Paging, Point
 from lms_core.permissions import ACTOR_ID, SUPER_ADMIN, Access, Filter, Rules
 from lms_core.restoring import RestoreRequest, restore
@@ -133,7 +134,9 @@ __all__ = [
     "among",
     "among_texts",
     "answer_import",
+    "create_index_online",
     "delete",
+    "drop_index_online",
     "explain",
     "find_object",
     "hookimpl",

@@ -69,7 +69,7 @@ async def test_a_plugin_that_is_switched_off_keeps_its_data_and_its_neighbours_w
 async def test_an_api_in_front_of_an_old_schema_is_not_ready(lms: Lms) -> None:
     assert (await lms.client.get("/health/ready")).status_code == 200
     [before] = await lms.sql("SELECT version_num FROM alembic_version_courses")
-    await lms.sql("UPDATE alembic_version_courses SET version_num = 'courses_0000'")
+    await lms.sql("UPDATE alembic_version_courses SET version_num = 'courses_0001'")
     await asyncio.sleep(CACHED_SECONDS + 0.1)
     try:
         refused = await lms.client.get("/health/ready")

@@ -7,6 +7,7 @@ revision = "core_0005"
 down_revision = "core_0004"
 branch_labels = None
 depends_on = None
+phase = "maintenance"
 
 
 def upgrade() -> None:

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from lms_core.online import create_index_online
+
 revision = "core_0006"
 down_revision = "core_0005"
 branch_labels = None
@@ -15,19 +17,18 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("name"),
+        if_not_exists=True,
     )
-    op.create_index(
+    create_index_online(
         "ix_core_deletion_passing",
         "core_deletion",
         ["updated_at"],
-        unique=False,
         postgresql_where=sa.text("state IN ('cascading', 'restoring')"),
     )
-    op.create_index(
+    create_index_online(
         "ix_core_delivery_dead",
         "core_delivery",
         ["dead_at"],
-        unique=False,
         postgresql_where=sa.text("dead_at IS NOT NULL AND done_at IS NULL"),
     )
 

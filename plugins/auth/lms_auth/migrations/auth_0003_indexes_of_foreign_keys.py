@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from lms_core.sdk import create_index_online
+
 revision = "auth_0003"
 down_revision = "auth_0002"
 branch_labels = None
@@ -9,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index("ix_auth_session_user_id", "auth_session", ["user_id"], unique=False)
+    create_index_online("ix_auth_session_user_id", "auth_session", ["user_id"])
 
 
 def downgrade() -> None:

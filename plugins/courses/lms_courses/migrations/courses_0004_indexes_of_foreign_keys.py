@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from lms_core.sdk import create_index_online
+
 revision = "courses_0004"
 down_revision = "courses_0003"
 branch_labels = None
@@ -10,14 +12,13 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index("ix_courses_course_institution_id", "courses_course", ["institution_id"], unique=False)
-    op.create_index("ix_courses_section_course_id", "courses_section", ["course_id"], unique=False)
-    op.create_index("ix_courses_term_institution_id", "courses_term", ["institution_id"], unique=False)
-    op.create_index(
+    create_index_online("ix_courses_course_institution_id", "courses_course", ["institution_id"])
+    create_index_online("ix_courses_section_course_id", "courses_section", ["course_id"])
+    create_index_online("ix_courses_term_institution_id", "courses_term", ["institution_id"])
+    create_index_online(
         "ix_courses_term_parent_id",
         "courses_term",
         ["parent_id"],
-        unique=False,
         postgresql_where=sa.text("parent_id IS NOT NULL"),
     )
 

@@ -7,6 +7,7 @@ revision = "enrollments_0003"
 down_revision = "enrollments_0002"
 branch_labels = None
 depends_on = None
+phase = "maintenance"
 
 
 INDEX = "uq_enrollments_enrollment_natural_key"

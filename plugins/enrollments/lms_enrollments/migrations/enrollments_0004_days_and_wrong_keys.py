@@ -7,6 +7,7 @@ revision = "enrollments_0004"
 down_revision = "enrollments_0003"
 branch_labels = None
 depends_on = None
+phase = "maintenance"
 
 
 def upgrade() -> None:

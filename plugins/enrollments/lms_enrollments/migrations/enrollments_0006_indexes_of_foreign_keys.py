@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from lms_core.sdk import create_index_online
+
 revision = "enrollments_0006"
 down_revision = "enrollments_0005"
 branch_labels = None
@@ -10,13 +12,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index("ix_enrollments_enrollment_course_id", "enrollments_enrollment", ["course_id"], unique=False)
-    op.create_index("ix_enrollments_enrollment_user_id", "enrollments_enrollment", ["user_id"], unique=False)
-    op.create_index(
+    create_index_online("ix_enrollments_enrollment_course_id", "enrollments_enrollment", ["course_id"])
+    create_index_online("ix_enrollments_enrollment_user_id", "enrollments_enrollment", ["user_id"])
+    create_index_online(
         "ix_enrollments_period_section_id",
         "enrollments_period",
         ["section_id"],
-        unique=False,
         postgresql_where=sa.text("section_id IS NOT NULL"),
     )
 

@@ -12,6 +12,7 @@ revision = "files_0002"
 down_revision = "files_0001"
 branch_labels = None
 depends_on = None
+phase = "maintenance"
 
 OF_TEXT = "('state', text_state, 'pages', text_pages, 'characters', text_characters, 'reason', text_reason)"
 PICTURE_LIKE_THUMBNAIL = "(CASE WHEN thumbnail_state = 'ready' THEN 'pending' ELSE thumbnail_state END)"

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from lms_core.sdk import create_index_online
+
 revision = "files_0004"
 down_revision = "files_0003"
 branch_labels = None
@@ -10,15 +12,14 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index(
+    create_index_online(
         "ix_files_file_course_id",
         "files_file",
         ["course_id"],
-        unique=False,
         postgresql_where=sa.text("course_id IS NOT NULL"),
     )
-    op.create_index("ix_files_file_owner_id", "files_file", ["owner_id"], unique=False)
-    op.create_index("ix_files_file_uploader_id", "files_file", ["uploader_id"], unique=False)
+    create_index_online("ix_files_file_owner_id", "files_file", ["owner_id"])
+    create_index_online("ix_files_file_uploader_id", "files_file", ["uploader_id"])
 
 
 def downgrade() -> None:

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from lms_core.sdk import create_index_online
+
 revision = "groups_0002"
 down_revision = "groups_0001"
 branch_labels = None
@@ -10,24 +12,22 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index("ix_groups_course_role_course_id", "groups_course_role", ["course_id"], unique=False)
-    op.create_index("ix_groups_course_role_group_id", "groups_course_role", ["group_id"], unique=False)
-    op.create_index(
+    create_index_online("ix_groups_course_role_course_id", "groups_course_role", ["course_id"])
+    create_index_online("ix_groups_course_role_group_id", "groups_course_role", ["group_id"])
+    create_index_online(
         "ix_groups_group_course_id",
         "groups_group",
         ["course_id"],
-        unique=False,
         postgresql_where=sa.text("course_id IS NOT NULL"),
     )
-    op.create_index(
+    create_index_online(
         "ix_groups_group_institution_id",
         "groups_group",
         ["institution_id"],
-        unique=False,
         postgresql_where=sa.text("institution_id IS NOT NULL"),
     )
-    op.create_index("ix_groups_membership_group_id", "groups_membership", ["group_id"], unique=False)
-    op.create_index("ix_groups_membership_user_id", "groups_membership", ["user_id"], unique=False)
+    create_index_online("ix_groups_membership_group_id", "groups_membership", ["group_id"])
+    create_index_online("ix_groups_membership_user_id", "groups_membership", ["user_id"])
 
 
 def downgrade() -> None:

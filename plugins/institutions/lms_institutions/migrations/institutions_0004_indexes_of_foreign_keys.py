@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from lms_core.sdk import create_index_online
+
 revision = "institutions_0004"
 down_revision = "institutions_0003"
 branch_labels = None
@@ -10,11 +12,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index(
+    create_index_online(
         "ix_institutions_institution_parent_id",
         "institutions_institution",
         ["parent_id"],
-        unique=False,
         postgresql_where=sa.text("parent_id IS NOT NULL"),
     )
 

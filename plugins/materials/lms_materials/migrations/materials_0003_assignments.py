@@ -8,6 +8,7 @@ revision = "materials_0003"
 down_revision = "materials_0002"
 branch_labels = None
 depends_on = None
+phase = "maintenance"
 
 
 def upgrade() -> None:

@@ -10,6 +10,7 @@ revision = "materials_0004"
 down_revision = "materials_0003"
 branch_labels = None
 depends_on = None
+phase = "maintenance"
 
 STEMMED = (
     "arabic",

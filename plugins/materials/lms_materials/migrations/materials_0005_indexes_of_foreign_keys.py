@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from lms_core.sdk import create_index_online
+
 revision = "materials_0005"
 down_revision = "materials_0004"
 branch_labels = None
@@ -10,27 +12,24 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index("ix_materials_extension_material_id", "materials_extension", ["material_id"], unique=False)
-    op.create_index("ix_materials_grade_graded_by", "materials_grade", ["graded_by"], unique=False)
-    op.create_index(
+    create_index_online("ix_materials_extension_material_id", "materials_extension", ["material_id"])
+    create_index_online("ix_materials_grade_graded_by", "materials_grade", ["graded_by"])
+    create_index_online(
         "ix_materials_material_module_id",
         "materials_material",
         ["module_id"],
-        unique=False,
         postgresql_where=sa.text("module_id IS NOT NULL"),
     )
-    op.create_index(
+    create_index_online(
         "ix_materials_revision_actor_id",
         "materials_revision",
         ["actor_id"],
-        unique=False,
         postgresql_where=sa.text("actor_id IS NOT NULL"),
     )
-    op.create_index(
+    create_index_online(
         "ix_materials_revision_file_id",
         "materials_revision",
         ["file_id"],
-        unique=False,
         postgresql_where=sa.text("file_id IS NOT NULL"),
     )
 

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from lms_core.sdk import create_index_online
+
 revision = "sso_0002"
 down_revision = "sso_0001"
 branch_labels = None
@@ -9,9 +11,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index("ix_sso_attempt_provider_id", "sso_attempt", ["provider_id"], unique=False)
-    op.create_index("ix_sso_domain_institution_id", "sso_domain", ["institution_id"], unique=False)
-    op.create_index("ix_sso_provider_institution_id", "sso_provider", ["institution_id"], unique=False)
+    create_index_online("ix_sso_attempt_provider_id", "sso_attempt", ["provider_id"])
+    create_index_online("ix_sso_domain_institution_id", "sso_domain", ["institution_id"])
+    create_index_online("ix_sso_provider_institution_id", "sso_provider", ["institution_id"])
 
 
 def downgrade() -> None:

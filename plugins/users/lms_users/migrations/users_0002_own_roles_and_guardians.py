@@ -7,6 +7,7 @@ revision = "users_0002"
 down_revision = "users_0001"
 branch_labels = None
 depends_on = None
+phase = "maintenance"
 
 
 def upgrade() -> None:

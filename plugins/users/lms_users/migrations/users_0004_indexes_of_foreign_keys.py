@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from lms_core.sdk import create_index_online
+
 revision = "users_0004"
 down_revision = "users_0003"
 branch_labels = None
@@ -10,24 +12,22 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index(
+    create_index_online(
         "ix_users_grant_institution_id",
         "users_grant",
         ["institution_id"],
-        unique=False,
         postgresql_where=sa.text("institution_id IS NOT NULL"),
     )
-    op.create_index(
+    create_index_online(
         "ix_users_grant_role_id",
         "users_grant",
         ["role_id"],
-        unique=False,
         postgresql_where=sa.text("role_id IS NOT NULL"),
     )
-    op.create_index("ix_users_grant_user_id", "users_grant", ["user_id"], unique=False)
-    op.create_index("ix_users_guardianship_guardian_id", "users_guardianship", ["guardian_id"], unique=False)
-    op.create_index("ix_users_guardianship_student_id", "users_guardianship", ["student_id"], unique=False)
-    op.create_index("ix_users_role_institution_id", "users_role", ["institution_id"], unique=False)
+    create_index_online("ix_users_grant_user_id", "users_grant", ["user_id"])
+    create_index_online("ix_users_guardianship_guardian_id", "users_guardianship", ["guardian_id"])
+    create_index_online("ix_users_guardianship_student_id", "users_guardianship", ["student_id"])
+    create_index_online("ix_users_role_institution_id", "users_role", ["institution_id"])
 
 
 def downgrade() -> None:
