@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,14 +22,26 @@ DURATION = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 IN_FLIGHT = Gauge("lms_http_requests_in_flight", "Requests being served", multiprocess_mode="livesum")
+SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+]
+"""What browsers are told (OWASP's REST security cheat sheet)."""
+HTTPS_ONLY = [(b"strict-transport-security", b"max-age=31536000")]
+NO_FRAMES = b"frame-ancestors 'none'"
+"""The pages with the API's documents run scripts; nothing else may."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Edge:
     """Pure ASGI, since BaseHTTPMiddleware costs more than all of this together."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, over_https: bool) -> None:
         self.app = app
+        told = [*SECURITY_HEADERS, *(HTTPS_ONLY if over_https else [])]
+        self.of_pages = [*told, (b"content-security-policy", NO_FRAMES)]
+        self.of_data = [*told, (b"content-security-policy", b"default-src 'none'; " + NO_FRAMES)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -46,14 +57,17 @@ class Edge:
             scope = {**scope, "method": "GET"}
         status = 500
         started = scope["lms_started"] = time.monotonic()
+        # What the answer to this request says, whoever gives it.
+        always: dict[str, str] = {"X-Request-ID": request_id}
+        scope["lms_headers"] = always
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                more = self.of_pages if is_page(message["headers"]) else self.of_data
+                own = [(name.lower().encode(), value.encode()) for name, value in always.items()]
+                message["headers"] = [*message["headers"], *more, *own]
             elif is_head and message["type"] == "http.response.body":
                 message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
             await send(message)
@@ -74,6 +88,11 @@ class Edge:
                 REQUESTS.labels(labelled, route, str(status)).inc()
                 DURATION.labels(labelled, route).observe(elapsed)
                 log.info("request", method=method, path=scope["path"], status=status, ms=round(elapsed * 1000, 1))
+
+
+def is_page(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether an answer is shown by a browser: the API's documents are."""
+    return any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers)
 
 
 def requested_id(scope: Scope) -> str | None:

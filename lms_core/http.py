@@ -29,7 +29,7 @@ from lms_core.operations import router as operations_router
 from lms_core.pagination import JsonBytes
 from lms_core.platform import Platform, routes_of
 from lms_core.process_metrics import reporting
-from lms_core.rate_limit import rate_limit_of
+from lms_core.rate_limit import RATE_LIMIT_HEADERS, rate_limit_of
 from lms_core.recycle_bin import router as recycle_bin_router
 from lms_core.routing import GuardedRoute, Router
 from lms_core.uow import Context, is_away, is_retryable, sqlstate
@@ -87,8 +87,9 @@ def create_app(platform: Platform) -> ASGIApp:
             mount(app, router, f"{settings.api_prefix}/{plugin.name}", plugin.name)
     add_error_handlers(app)
     document(app)
+    over_https = settings.public_url.startswith("https://")
     if not settings.cors_origins:
-        return Edge(app)
+        return Edge(app, over_https)
     # Around everything, not added to the application: pages must be able to read an answer 500, too.
     return Edge(
         CORSMiddleware(
@@ -96,8 +97,9 @@ def create_app(platform: Platform) -> ASGIApp:
             allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["ETag", "Link", "Retry-After", "X-Request-ID", "Idempotent-Replayed"],
-        )
+            expose_headers=["ETag", "Link", "X-Request-ID", "Idempotent-Replayed", "Retry-After", *RATE_LIMIT_HEADERS],
+        ),
+        over_https,
     )
 
 

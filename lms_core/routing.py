@@ -140,7 +140,7 @@ class GuardedRoute(APIRoute):
             context: Context = request.app.state.context
             access = ANONYMOUS if guard.is_public else await authenticate(context, request)
             if (limit := request.app.state.rate_limit) is not None:
-                await limit.refuse_excess(request, access)
+                request.scope["lms_headers"].update(await limit.count(request, access))
             refuse_unusable_text(request)
             body = await self.parse_body(request)
             decided = await check_guard(guard, context, access, request, body)

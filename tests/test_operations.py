@@ -128,6 +128,36 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_back(lms: Lms, s
     assert asked[-1].json()["code"] == "too_many_requests"
     assert 0 < int(asked[-1].headers["retry-after"]) <= 3600
     assert other.status_code == 200
+    left = [int(answer.headers["ratelimit-remaining"]) for answer in [*asked, other]]
+    assert left == [4, 3, 2, 1, 0, 0, 0, 4]
+    for answer in asked:
+        reset = int(answer.headers["ratelimit-reset"])
+        assert 0 < reset <= 3600
+        assert answer.headers["ratelimit-policy"] == '"default";q=5;w=3600'
+        assert answer.headers["ratelimit"] == f'"default";r={answer.headers["ratelimit-remaining"]};t={reset}'
+        assert answer.headers["ratelimit-limit"] == "5"
+
+
+@pytest.mark.parametrize("public_url", ["http://127.0.0.1:8000", "https://lms.example.org"])
+async def test_browsers_are_told_what_they_may_do_with_answers(lms: Lms, public_url: str) -> None:
+    platform = lms.context.platform
+    before = platform.settings
+    platform.settings = before.model_copy(update={"public_url": public_url})
+    try:
+        async with application(platform) as running:
+            answers = [await running.client.get(path) for path in ("/health/live", "/users/me", "/no/such", "/docs")]
+    finally:
+        platform.settings = before
+    assert [answer.status_code for answer in answers] == [200, 401, 404, 200]
+    for answer in answers:
+        headers = answer.headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert ("strict-transport-security" in headers) == public_url.startswith("https")
+        assert "ratelimit" not in headers, "no limit is set"
+    policies = [answer.headers["content-security-policy"] for answer in answers]
+    assert policies == ["default-src 'none'; frame-ancestors 'none'"] * 3 + ["frame-ancestors 'none'"]
 
 
 async def test_redis_away_stops_nothing_but_background_work(lms: Lms) -> None:
