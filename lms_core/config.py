@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lms_core.errors import StartRefused
+from lms_core.tracing import refuse_without_exporter
 
 DEVELOPMENT_SECRET = "development-only-secret-development-only"
 USUAL_SECRETS = "/run/secrets"
@@ -81,6 +82,7 @@ def load_settings() -> Settings:
     if settings.smtp_url and not settings.mail_from:
         raise StartRefused("LMS_MAIL_FROM is missing; set it to the address from which LMS_SMTP_URL sends.")
     refuse_what_is_no_origin(settings.cors_origins)
+    refuse_without_exporter()
     if settings.production:
         refuse_unsafe_production(settings)
     return settings

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy import Uuid, bindparam, text
 from sqlalchemy.engine import RowMapping
 
+from lms_core import tracing
 from lms_core.errors import Unavailable
 from lms_core.outbox import FIRST_IN_ORDER
 from lms_core.types import Handler
@@ -38,7 +39,7 @@ COUNT = text(
         SELECT id FROM core_delivery
         WHERE id = :id AND done_at IS NULL AND dead_at IS NULL AND {FIRST_IN_ORDER} FOR UPDATE SKIP LOCKED
     )
-    RETURNING attempts, handler, event_id
+    RETURNING attempts, handler, event_id, (SELECT traceparent FROM core_event WHERE core_event.id = event_id)
     """
 )
 EVENT = text("SELECT payload, request_id, actor_id FROM core_event WHERE id = :id")
@@ -99,17 +100,19 @@ async def deliver(context: Context, delivery_id: UUID) -> Outcome:
             return "skipped"
         name = str(counted["handler"])
         handler = context.platform.handlers.get(name)
-        try:
-            if counted["attempts"] > MAX_ATTEMPTS:
-                raise RuntimeError("the process that ran this handler died each time")
-            if handler is None:
-                raise NobodyThere(f"no enabled plugin has the handler {name}")
-            finished = await run_handler(context, handler, delivery_id, counted["event_id"])
-        except Exception as error:
-            outcome = await record_failure(context, delivery_id, error)
-            log.warning("delivery failed", handler=name, delivery=str(delivery_id), outcome=outcome, exc_info=error)
-        else:
-            outcome = "done" if finished else "skipped"
+        with tracing.span_of_handler(name, delivery_id, counted["attempts"], counted["traceparent"]) as span:
+            try:
+                if counted["attempts"] > MAX_ATTEMPTS:
+                    raise RuntimeError("the process that ran this handler died each time")
+                if handler is None:
+                    raise NobodyThere(f"no enabled plugin has the handler {name}")
+                finished = await run_handler(context, handler, delivery_id, counted["event_id"])
+            except Exception as error:
+                tracing.failed(span, error)
+                outcome = await record_failure(context, delivery_id, error)
+                log.warning("delivery failed", handler=name, delivery=str(delivery_id), outcome=outcome, exc_info=error)
+            else:
+                outcome = "done" if finished else "skipped"
     OUTCOMES.labels(name, outcome).inc()
     return outcome
 

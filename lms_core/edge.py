@@ -1,4 +1,4 @@
-"""The one ASGI layer around everything: request ids, HEAD, security headers, metrics and the access log."""
+"""The one ASGI layer around everything: request ids, HEAD, security headers, metrics, traces and the access log."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lms_core import tracing
 
 log = structlog.get_logger("lms.access")
 
@@ -51,6 +53,7 @@ class Edge:
         request_id = requested_id(scope) or uuid4().hex
         scope["lms_request_id"] = request_id
         method = scope["method"]
+        labelled = method if method in METHODS else "other"
         is_head = method == "HEAD"
         if is_head:
             # A copy: the server looks at its own scope to know that a HEAD's answer has no body.
@@ -73,18 +76,22 @@ class Edge:
             await send(message)
 
         IN_FLIGHT.inc()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            tracing.span_of_request(labelled, scope["headers"], request_id) as span,
+        ):
             try:
                 await self.app(scope, receive, send_with_headers)
             except ClientDisconnect:
                 status = 499
-            except Exception:
+            except Exception as error:
+                tracing.failed(span, error)
                 log.exception("request failed", method=method, path=scope["path"])
             finally:
                 IN_FLIGHT.dec()
                 elapsed = time.monotonic() - started
                 route = scope.get("lms_template", "other")
-                labelled = method if method in METHODS else "other"
+                tracing.answered(span, labelled, route, status)
                 REQUESTS.labels(labelled, route, str(status)).inc()
                 DURATION.labels(labelled, route).observe(elapsed)
                 log.info("request", method=method, path=scope["path"], status=status, ms=round(elapsed * 1000, 1))

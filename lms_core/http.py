@@ -19,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 import lms_core
+from lms_core import tracing
 from lms_core.audit_routes import router as audit_router
 from lms_core.edge import Edge
 from lms_core.errors import Problem, ProblemRead, StateConflict, Unavailable, problem_body
@@ -58,9 +59,13 @@ def create_app(platform: Platform) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(context), reporting(context):
-            context.database.start_watch()
-            yield
+        tracing.start("api")
+        try:
+            async with running(context), reporting(context):
+                context.database.start_watch()
+                yield
+        finally:
+            tracing.stop()
 
     settings = platform.settings
     app = FastAPIOffline(
@@ -70,6 +75,8 @@ def create_app(platform: Platform) -> ASGIApp:
         lifespan=lifespan,
         redirect_slashes=False,
         separate_input_output_schemas=False,
+        # Its spans hold the query, its logs the errors' messages; edge.py makes the span, and /metrics has the figures.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         generate_unique_id_function=lambda route: f"{(route.tags or ['core'])[0]}_{route.name}",
     )
     app.state.context = context

@@ -1,4 +1,4 @@
-"""Structured logs: JSON lines in production, readable lines elsewhere; the request id is in every line of a request."""
+"""Structured logs: JSON lines in production, readable lines elsewhere; the ids of request and trace are in every line of a request."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import sys
 import structlog
 
 from lms_core.config import Settings
+from lms_core.tracing import add_trace_id
 
 
 def configure_logs(settings: Settings) -> None:
     """Send this process's logs, the libraries' included, through structlog to standard error."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_trace_id,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from lms_core.db import new_id
+from lms_core.tracing import traceparent
 
 if TYPE_CHECKING:
     from lms_core.types import Event, Handler
@@ -41,6 +42,7 @@ class StoredEvent(SQLModel, table=True):
     payload: dict[str, Any] = Field(sa_type=JSONB)
     actor_id: UUID | None = None
     request_id: str | None = None
+    traceparent: str | None = None
     created_at: datetime = Field(
         default=None,
         sa_type=DateTime(timezone=True),
@@ -109,8 +111,8 @@ def _values(name: str, kind: Any) -> Any:
 STORE = text(
     """
     WITH event AS (
-        INSERT INTO core_event (id, name, payload, actor_id, request_id)
-        SELECT id, name, payload::jsonb, :actor_id, :request_id
+        INSERT INTO core_event (id, name, payload, actor_id, request_id, traceparent)
+        SELECT id, name, payload::jsonb, :actor_id, :request_id, :traceparent
         FROM unnest(:event_ids, :names, :payloads) AS given (id, name, payload)
     ), delivery AS (
         INSERT INTO core_delivery (id, event_id, handler, order_key)
@@ -128,6 +130,7 @@ STORE = text(
     bindparam("audit_actor_id", type_=Uuid()),
     bindparam("address", type_=String()),
     bindparam("request_id", type_=String()),
+    bindparam("traceparent", type_=String()),
     *(_values(name, Uuid()) for name in ("event_ids", "delivery_ids", "delivered_ids", "audit_ids", "audit_objects")),
     *(_values(name, String()) for name in ("names", "payloads", "handlers", "order_keys", "channels", "messages")),
     *(_values(name, String()) for name in ("audit_actions", "audit_kinds", "audit_changes")),
@@ -159,6 +162,7 @@ async def store_events(uow: UnitOfWork) -> None:
             "address": uow.address,
             "actor_id": uow.access.actor_id,
             "request_id": uow.request_id,
+            "traceparent": traceparent(),
             "event_ids": [id for id, _ in events],
             "names": [event.event_name for _, event in events],
             "payloads": [event.model_dump_json() for _, event in events],

@@ -20,6 +20,7 @@ from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 from kombu.pools import producers
 
+from lms_core import tracing
 from lms_core.config import Settings
 from lms_core.delivery import deliver
 from lms_core.lifespan import running
@@ -91,6 +92,7 @@ class Process:
     def deliver(self, delivery_id: UUID) -> None:
         """Do one delivery."""
         if self.loop is None:
+            tracing.start("worker")
             self.loop = asyncio.new_event_loop()
             self.context = Context.create(self.platform)
             self.lifespan = running(self.context)
@@ -104,6 +106,7 @@ class Process:
             self.loop.run_until_complete(self.lifespan.__aexit__(None, None, None))
             self.loop.close()
             self.loop = None
+            tracing.stop()
 
 
 async def deliver_when_there(context: Context, delivery_id: UUID) -> None:
