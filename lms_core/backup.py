@@ -117,7 +117,7 @@ async def create(context: Context, folder: Path) -> AsyncIterator[str]:
     async with snapshot_of(context) as (connection, snapshot):
         yield f"the database, as of {made_at:%F %T} UTC"
         await run_program(
-            context.settings.database_url,
+            context.settings.direct_url,
             "pg_dump", "--format=directory", f"--jobs={JOBS}", f"--snapshot={snapshot}", "--no-owner",
             "--no-privileges", f"--file={dump}",
         )  # fmt: skip
@@ -148,7 +148,7 @@ async def create(context: Context, folder: Path) -> AsyncIterator[str]:
 @asynccontextmanager
 async def snapshot_of(context: Context) -> AsyncIterator[tuple[asyncpg.Connection, str]]:
     """A transaction that sees the database as of now, and the name by which pg_dump sees the same."""
-    connection = await asyncpg.connect(context.settings.database_url)
+    connection = await asyncpg.connect(context.settings.direct_url)
     try:
         # Waits for what is being removed just now, and before the snapshot: what it shows is not removed afterwards.
         await connection.execute(HOLD, LOCK)
@@ -259,14 +259,16 @@ async def restore(context: Context, folder: Path, replace: bool) -> AsyncIterato
     if missing := sorted(set(manifest.lineages) - known):
         raise StartRefused(f"The backup has tables of {', '.join(missing)}; enable these plugins first.")
     dump = folder / next(iter(manifest.database)).split("/")[0]
-    async with empty_database(context.settings.database_url, replace) as (url, aside):
+    async with empty_database(context.settings.direct_url, replace) as (url, aside):
         await run_program(
             url,
             "pg_restore", "--no-owner", "--no-privileges", "--exit-on-error", f"--jobs={JOBS}", str(dump),
         )  # fmt: skip
         yield f"the database, as of {manifest.made_at:%F %T} UTC"
         platform = context.platform
-        platform.settings = platform.settings.model_copy(update={"database_url": url})
+        platform.settings = platform.settings.model_copy(
+            update={"database_url": url, "database_direct_url": "", "database_read_url": ""}
+        )
         async with running(Context.create(platform)) as restored:
             for keeper in platform.extensions_of(KeptObjects):
                 names = manifest.objects.get(keeper.name, {})

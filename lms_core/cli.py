@@ -173,7 +173,7 @@ def relay() -> None:
 
     async def main() -> None:
         context = Context.create(platform)
-        context.database.start_watch()
+        context.start_watch()
         try:
             await Relay(context, CelerySender(platform.settings)).run()
         finally:
@@ -194,7 +194,7 @@ def scheduler() -> None:
 
     async def main() -> None:
         context = Context.create(platform)
-        context.database.start_watch()
+        context.start_watch()
         try:
             await run_scheduler(context)
         finally:
@@ -219,14 +219,17 @@ def status(data: DataFolder = Path(".lms"), as_json: Annotated[bool, typer.Optio
 
 @app.command()
 def doctor() -> None:
-    """Check settings, plugins, engines and migrations; the exit code is not 0 when something is wrong."""
-    from lms_core.setup import examine
+    """Check settings, engines, clocks, versions, migrations and plugins; the exit code is not 0 when something is wrong."""
+    from lms_core.doctor import examine
 
-    problems = 0
-    for line, is_well in asyncio.run(examine(load())):
-        problems += not is_well
-        typer.echo(f"{'ok     ' if is_well else 'PROBLEM'} {line}")
-    raise typer.Exit(1 if problems else 0)
+    async def look() -> int:
+        problems = 0
+        async for finding in examine(load()):
+            problems += not finding.is_well
+            typer.echo(f"{'ok     ' if finding.is_well else 'PROBLEM'} {finding.text}")
+        return problems
+
+    raise typer.Exit(1 if asyncio.run(look()) else 0)
 
 
 class CommandLine:

@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     debug: bool = False
     secret_key: str = DEVELOPMENT_SECRET
     database_url: str = Field(default="postgresql://postgres@127.0.0.1:5432/lms", pattern=r"^postgres(ql)?://")
+    database_direct_url: str = Field(default="", pattern=r"^(postgres(ql)?://.*)?$")
+    database_read_url: str = Field(default="", pattern=r"^(postgres(ql)?://.*)?$")
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", pattern=r"^(rediss?|unix)://")
     s3_endpoint: str = Field(default="http://127.0.0.1:8333", pattern=r"^https?://")
     s3_public_endpoint: str = ""
@@ -55,6 +57,11 @@ class Settings(BaseSettings):
     def production(self) -> bool:
         """Whether this is a deployment that real people depend on."""
         return self.env == "production"
+
+    @property
+    def direct_url(self) -> str:
+        """PostgreSQL itself, for what does not go through a pooler of transactions: LISTEN, locks of sessions, DDL."""
+        return self.database_direct_url or self.database_url
 
     @property
     def usual_rate_limit(self) -> str:

@@ -243,6 +243,23 @@ async def keep_settings(connection: asyncpg.Connection) -> None:
     """Instead of RESET ALL when a read connection goes back: reads set nothing, so there is nothing to reset."""
 
 
+WRITE_SETTINGS = {
+    "jit": "off",
+    "timezone": "UTC",
+    "lock_timeout": str(LOCK_TIMEOUT_MS),
+    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+    "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_TIMEOUT_MS),
+}
+READ_SETTINGS = {
+    "jit": "off",
+    "timezone": "UTC",
+    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+    "default_transaction_read_only": "on",
+}
+FOLLOWED = ("application_name", "timezone")
+"""What PgBouncer sets anew on whichever connection a client gets (its documentation, "track_extra_parameters")."""
+
+
 class Database:
     """Both pools on one PostgreSQL, and a watch that notices within 3 s when it stops answering.
 
@@ -250,8 +267,10 @@ class Database:
     while nobody listens, and caches that rely on it must then not be used.
     """
 
-    def __init__(self, url: str, pool: int = 10, read_pool: int = 10) -> None:
+    def __init__(self, url: str, pool: int = 10, read_pool: int = 10, direct_url: str | None = None) -> None:
         self.url = url
+        self.direct_url = direct_url or url
+        self.pooled = self.direct_url != url
         self.read_pool_size = read_pool
         self.engine: AsyncEngine = create_async_engine(
             sqlalchemy_url(url),
@@ -263,14 +282,7 @@ class Database:
                 "timeout": CONNECT_TIMEOUT_SECONDS,
                 # The server ends statements itself; this is for a server that is not there any more.
                 "command_timeout": STATEMENT_TIMEOUT_MS / 1000 + 5,
-                "server_settings": {
-                    "jit": "off",
-                    "timezone": "UTC",
-                    "application_name": "lms",
-                    "lock_timeout": str(LOCK_TIMEOUT_MS),
-                    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-                    "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_TIMEOUT_MS),
-                },
+                "server_settings": self.allowed({"application_name": "lms", **WRITE_SETTINGS}),
             },
         )
         self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
@@ -284,6 +296,10 @@ class Database:
         self.watch_task: asyncio.Task[None] | None = None
         event.listen(self.engine.sync_engine, "connect", self.remember)
         event.listen(self.engine.sync_engine, "before_cursor_execute", self.count)
+
+    def allowed(self, settings: dict[str, str]) -> dict[str, str]:
+        """What a connection may set at its start: a pooler takes only what it can follow; it has the rest itself."""
+        return {name: settings[name] for name in FOLLOWED if name in settings} if self.pooled else settings
 
     def remember(self, connection: Any, _: Any) -> None:
         """Keep hold of the driver's connection, to end it when the server freezes."""
@@ -330,14 +346,13 @@ class Database:
                     max_cacheable_statement_size=0,
                     reset=keep_settings,
                     init=self.prepare_read,
-                    server_settings={
-                        "default_transaction_read_only": "on",
-                        "jit": "off",
-                        "timezone": "UTC",
-                        "application_name": "lms read",
-                        "plan_cache_mode": "force_generic_plan" if plan_once else "auto",
-                        "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-                    },
+                    server_settings=self.allowed(
+                        {
+                            "application_name": "lms read",
+                            **READ_SETTINGS,
+                            "plan_cache_mode": "force_generic_plan" if plan_once else "auto",
+                        }
+                    ),
                 )
             return self.reads[plan_once]
 
@@ -370,11 +385,10 @@ class Database:
             connection: asyncpg.Connection | None = None
             try:
                 connection = await asyncpg.connect(
-                    self.url, timeout=WATCH_TIMEOUT_SECONDS, server_settings={"application_name": "lms watch"}
+                    self.direct_url, timeout=WATCH_TIMEOUT_SECONDS, server_settings={"application_name": "lms watch"}
                 )
-                await connection.add_listener("lms_access", lambda *message: self.announce(str(message[3])))
-                self.announce("all")
-                self.watching, self.away, failures = True, False, 0
+                await self.listen(connection)
+                self.away, failures = False, 0
                 while True:
                     await asyncio.sleep(WATCH_INTERVAL_SECONDS)
                     try:
@@ -394,6 +408,12 @@ class Database:
                 if connection is not None:
                     connection.terminate()
             await asyncio.sleep(WATCH_INTERVAL_SECONDS)
+
+    async def listen(self, connection: asyncpg.Connection) -> None:
+        """Begin to hear what changes; what was said before is unknown."""
+        await connection.add_listener("lms_access", lambda *message: self.announce(str(message[3])))
+        self.announce("all")
+        self.watching = True
 
     def announce(self, payload: str) -> None:
         """Tell every cache of this process that something changed."""
@@ -420,6 +440,42 @@ class Database:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(pool.close(), CONNECT_TIMEOUT_SECONDS)
         await self.engine.dispose()
+
+
+BEHIND = """
+    SELECT CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+        ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END::float AS seconds
+"""
+
+
+class Replica(Database):
+    """A server that repeats what the first does, for reads that nothing is decided on; what it cannot answer, the first does.
+
+    Nobody can LISTEN there, so its watch only looks whether it is away.
+    """
+
+    def __init__(self, url: str, read_pool: int, first: Database) -> None:
+        super().__init__(url, read_pool=read_pool)
+        self.first = first
+
+    async def listen(self, connection: asyncpg.Connection) -> None:
+        """It must be a replica: a reader of another database would be told nonsense."""
+        if not await connection.fetchval("SELECT pg_is_in_recovery()"):
+            raise ConnectionError("LMS_DATABASE_READ_URL is no replica (pg_is_in_recovery() is false)")
+
+    async def seconds_behind(self) -> float:
+        """How much later than the first server it knows things. Raises when it is away."""
+        [row] = await super().read(BEHIND, [])
+        return float(row["seconds"])
+
+    async def read(self, sql: str, arguments: Sequence[Any], plan_once: bool = False) -> list[asyncpg.Record]:
+        """Run one read here, or on the first server when this one is away, or had to cancel it to keep up."""
+        if not self.away:
+            try:
+                return await super().read(sql, arguments, plan_once)
+            except (OSError, TimeoutError, Unavailable, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+                log.warning("read from the first server instead", extra={"reason": repr(error)})
+        return await self.first.read(sql, arguments, plan_once)
 
 
 @contextlib.asynccontextmanager

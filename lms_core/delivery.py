@@ -27,6 +27,10 @@ BACKOFF_LIMIT_SECONDS = 300.0
 PAUSE_SECONDS = 15.0
 ERROR_CHARACTERS = 2_000
 LOCK_SEED = 1
+ONLY_WORKER = text(
+    f"SELECT pg_try_advisory_xact_lock(hashtextextended(:key, {LOCK_SEED})), "
+    "set_config('idle_in_transaction_session_timeout', '0', true)"
+)
 
 Outcome = Literal["done", "failed", "dead", "skipped"]
 OUTCOMES = Counter("lms_deliveries_total", "Deliveries by handler and outcome", ["handler", "outcome"])
@@ -119,19 +123,13 @@ async def deliver(context: Context, delivery_id: UUID) -> Outcome:
 
 @asynccontextmanager
 async def only_worker(context: Context, delivery_id: UUID) -> AsyncIterator[bool]:
-    """Whether this process alone is at work on the delivery; the lock goes with the connection, so with a crash."""
-    key = {"key": str(delivery_id)}
-    async with context.database.engine.connect() as pooled:
-        connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
-        locked = await connection.execute(
-            text(f"SELECT pg_try_advisory_lock(hashtextextended(:key, {LOCK_SEED}))"), key
-        )
-        mine = bool(locked.scalar_one())
-        try:
-            yield mine
-        finally:
-            if mine:
-                await connection.execute(text(f"SELECT pg_advisory_unlock(hashtextextended(:key, {LOCK_SEED}))"), key)
+    """Whether this process alone is at work on the delivery; the lock goes with the connection, so with a crash.
+
+    Its transaction does nothing else and holds no snapshot. A lock of the session would stay behind in a pooler.
+    """
+    async with context.database.engine.begin() as connection:
+        locked = await connection.execute(ONLY_WORKER, {"key": str(delivery_id)})
+        yield bool(locked.scalar_one())
 
 
 async def count_attempt(context: Context, delivery_id: UUID) -> RowMapping | None:

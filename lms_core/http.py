@@ -62,7 +62,7 @@ def create_app(platform: Platform) -> ASGIApp:
         tracing.start("api")
         try:
             async with running(context), reporting(context):
-                context.database.start_watch()
+                context.start_watch()
                 yield
         finally:
             tracing.stop()

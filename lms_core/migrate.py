@@ -159,7 +159,7 @@ async def upgrade(platform: Platform, url: str | None = None, expand_only: bool 
     Each migration is a transaction of its own. With `expand_only` it stops in front of what may not run beside the
     release before. StartRefused when a migration did not get its lock in all its tries; those before it stay done.
     """
-    url = url or platform.settings.database_url
+    url = url or platform.settings.direct_url
     moved = []
     holder = await reach(url)
     try:
@@ -234,7 +234,7 @@ async def positions(platform: Platform, url: str | None = None) -> list[Position
             found.append(Position(lineage.name, current, scripts(platform)[lineage.name]))
         return found
 
-    result: list[Position] = await with_connection(url or platform.settings.database_url, read)
+    result: list[Position] = await with_connection(url or platform.settings.direct_url, read)
     return result
 
 
@@ -249,5 +249,5 @@ async def revision(platform: Platform, name: str, message: str) -> Path:
         number = len(list(found.folder.glob("*.py"))) + 1
         return command.revision(config, message, autogenerate=True, rev_id=f"{name}_{number:04d}")
 
-    script = await with_connection(platform.settings.database_url, write)
+    script = await with_connection(platform.settings.direct_url, write)
     return Path(script.path)

@@ -134,7 +134,7 @@ async def describe(platform: Platform, with_sql: bool) -> list[str]:
                 lines += [f"  {line}" for line in described_locks(connection, statement)]
         return lines
 
-    found: list[str] = await with_connection(platform.settings.database_url, look)
+    found: list[str] = await with_connection(platform.settings.direct_url, look)
     return found
 
 

@@ -106,6 +106,13 @@ async def check_database(context: Context) -> str:
     return ", ".join(f"{pool}: {used} of {size} connections" for pool, (used, size) in context.database.usage().items())
 
 
+async def check_replica(context: Context) -> str:
+    """The replica answers itself, and how far it is behind; without it, reads go to the first server."""
+    if context.replica is None:
+        return "none is set"
+    return f"{await context.replica.seconds_behind():.1f} s behind"
+
+
 async def check_migrations(context: Context) -> None:
     """Every lineage is where this code expects it."""
     if behind := await behind_head(context):
@@ -151,6 +158,7 @@ async def health_report(context: Context) -> dict[str, Any]:
     """All checks, in parallel."""
     checks = [
         ("core", "database", check_database, True),
+        ("core", "replica", check_replica, False),
         ("core", "migrations", check_migrations, True),
         ("core", "redis", check_redis, False),
         ("core", "mail", check_mail, False),

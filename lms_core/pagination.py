@@ -248,7 +248,7 @@ class Listing:
             return JsonBytes({"items": [], "next_cursor": None})
         read, access_values = self.read(uow, tuple(sorted(given)), after is not None, paging.most)
         values = {name: value for (name, _), value in zip(keys, after or (), strict=after is not None)}
-        found = await read.all(uow.database, **access_values, **given, **values)
+        found = await read.all(uow.reader, **access_values, **given, **values)
         rows = found[: paging.limit + 1]
         items = [self.item(row) for row in rows]
         ends = [[row[f"key_{column.key}"] for column in self.order] for row in rows[: paging.limit][-1:]]
@@ -322,7 +322,7 @@ class Point:
         form = (readable.shape, *(guard.shape for guard in guards.values()))
         if form not in self.reads:
             self.reads[form] = Read(self.statement(and_(self.where, readable.write(self.model)), guards), True)
-        row = await self.reads[form].one(uow.database, **values_of(readable, guards), row_id=id, **values)
+        row = await self.reads[form].one(uow.reader, **values_of(readable, guards), row_id=id, **values)
         if row is None:
             raise NotFound(kind_name(self.model), id)
         return self.answer(dict(row))

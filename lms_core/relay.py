@@ -164,7 +164,7 @@ class Relay:
         while True:
             connection: asyncpg.Connection | None = None
             try:
-                connection = await asyncpg.connect(self.context.settings.database_url, timeout=IDLE_SECONDS)
+                connection = await asyncpg.connect(self.context.settings.direct_url, timeout=IDLE_SECONDS)
                 await connection.add_listener(CHANNEL, lambda *_: self.woken.set())
                 while not connection.is_closed():
                     await asyncio.sleep(IDLE_SECONDS)

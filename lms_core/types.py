@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -40,6 +40,26 @@ class Extension(ABC):
     @abstractmethod
     def claims(self) -> frozenset[str]:
         """What no second value of the same class may claim, in words for whoever has two."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What `lms doctor` found, and where it is not well, what to do."""
+
+    is_well: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Examination(Extension):
+    """What `lms doctor` looks at besides the health checks: it may take some seconds, and must change nothing for good."""
+
+    name: str
+    examine: Callable[[Context], AsyncIterator[Finding]]
+
+    def claims(self) -> frozenset[str]:
+        """The name."""
+        return frozenset({self.name})
 
 
 @dataclass(frozen=True)

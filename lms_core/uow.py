@@ -22,7 +22,7 @@ from sqlmodel import col, func, select
 from lms_core.access_cache import AccessCache
 from lms_core.audit import SESSION_KEY, Trail
 from lms_core.config import Settings
-from lms_core.db import Database, Table, among, natural_key_index
+from lms_core.db import Database, Replica, Table, among, natural_key_index
 from lms_core.errors import Forbidden, NotFound, StateConflict, Unavailable
 from lms_core.etags import check_if_match
 from lms_core.kinds import alive, kind_name, scope_columns
@@ -53,6 +53,7 @@ class Context:
     database: Database
     redis: redis.asyncio.Redis
     turns: Turns
+    replica: Replica | None = None
     access_cache: AccessCache = field(default_factory=AccessCache)
 
     @classmethod
@@ -62,7 +63,7 @@ class Context:
         context = cls(
             platform,
             settings,
-            Database(settings.database_url, settings.database_pool, settings.read_pool),
+            Database(settings.database_url, settings.database_pool, settings.read_pool, settings.direct_url),
             redis.asyncio.Redis.from_url(
                 settings.redis_url,
                 socket_timeout=REDIS_TIMEOUT_SECONDS,
@@ -71,10 +72,28 @@ class Context:
             Turns(max(1, settings.database_pool // 2)),
         )
         context.database.listeners.append(context.access_cache.forget)
+        if settings.database_read_url:
+            context.replica = Replica(settings.database_read_url, settings.read_pool, context.database)
         return context
+
+    @property
+    def reader(self) -> Database:
+        """Where what an answer shows is read from: the replica, if there is one.
+
+        Who may do what, who is signed in, and whatever a write goes by is read from `database`.
+        """
+        return self.replica or self.database
+
+    def start_watch(self) -> None:
+        """Begin to notice what changes in the database, and when it goes away."""
+        self.database.start_watch()
+        if self.replica is not None:
+            self.replica.start_watch()
 
     async def close(self) -> None:
         """Close every connection."""
+        if self.replica is not None:
+            await self.replica.close()
         await self.database.close()
         await self.redis.aclose()
 
@@ -156,6 +175,11 @@ class UnitOfWork:
     def database(self) -> Database:
         """For reads outside the transaction."""
         return self.context.database
+
+    @property
+    def reader(self) -> Database:
+        """Where what an answer shows is read from: the replica, if there is one. Nothing is decided by it."""
+        return self.context.reader
 
     @property
     def kinds(self) -> list[str]:

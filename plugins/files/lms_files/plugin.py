@@ -11,6 +11,7 @@ from lms_core.sdk import (
     ACTOR_ID,
     Cascade,
     Context,
+    Examination,
     Extension,
     Handler,
     HealthCheck,
@@ -38,6 +39,7 @@ from lms_files.router import router
 from lms_files.service import Library, Uploads
 from lms_files.settings import FilesSettings
 from lms_files.storage import store_of, store_of_process
+from lms_files.store_setup import examined
 from lms_files.virus_scan import ping
 
 # A busy clamd answers late; a scan may take much longer than this.
@@ -83,8 +85,15 @@ def lms_permissions() -> list[Permission | ReadRule]:
 
 @hookimpl
 def lms_extensions() -> list[Extension]:
-    """What is made of files; other plugins add theirs in the same way. Figures for `/metrics`, and what a backup takes."""
-    return [processors.TEXT, processors.THUMBNAIL, processors.PREVIEW, *MEASURES, StoredFiles()]
+    """What is made of files; other plugins add theirs in the same way. And what metrics, backups and `lms doctor` ask for."""
+    return [
+        processors.TEXT,
+        processors.THUMBNAIL,
+        processors.PREVIEW,
+        *MEASURES,
+        StoredFiles(),
+        Examination("store", examined),
+    ]
 
 
 @hookimpl

@@ -12,9 +12,10 @@ from typing import Any, Literal
 import aiohttp
 from botocore.exceptions import ClientError
 
-from lms_core.sdk import Unavailable, new_id
+from lms_core import sdk
+from lms_core.sdk import Context, Unavailable, new_id
 from lms_files.settings import MIB
-from lms_files.storage import LEFT_OVER_DAYS, LIFECYCLE_RULE, SINGLE_COPY_BYTES, Store
+from lms_files.storage import LEFT_OVER_DAYS, LIFECYCLE_RULE, SINGLE_COPY_BYTES, Store, store_of
 from lms_files.storage_clients import ObjectChanged, ObjectMissing, PartsRefused, code_of
 
 FOLDER = "setup-check"
@@ -428,6 +429,13 @@ async def examine(store: Store, changes: bool) -> AsyncIterator[Finding]:
     finally:
         removal = await outcome(inside, Check("probe objects", remove_probes))
     yield removal
+
+
+async def examined(context: Context) -> AsyncIterator[sdk.Finding]:
+    """The same for `lms doctor`, which changes nothing; what is only doubtful is no problem of today."""
+    async for finding in examine(store_of(context), changes=False):
+        doubt = "doubtful, " if finding.level == "warn" else ""
+        yield sdk.Finding(finding.level != "FAIL", f"{doubt}{finding.text}")
 
 
 async def examine_public(inside: Visit) -> AsyncIterator[Finding]:

@@ -62,7 +62,7 @@ async def of_course(uow: UnitOfWork, params: PageParams, course_id: UUID) -> Res
         "course_id": course_id,
         "after_id": None if after is None else after[0],
     }
-    rows = await _reads[form].all(uow.database, **values)
+    rows = await _reads[form].all(uow.reader, **values)
     items = [student(row) for row in rows[: params.limit + 1]]
     last = items[: params.limit][-1:]
     return params.answer(uow, fingerprint, items, [last[0]["user_id"]] if last else [])
@@ -193,7 +193,7 @@ class CourseGradebook(Gradebook):
         if form not in _reads:
             _reads[form] = statement(true(), uow.model(COURSE), later=False, most=None)
         values = {"course_id": course_id, "actor_id": None}
-        rows = await _reads[form].all(uow.database, **values)
+        rows = await _reads[form].all(uow.reader, **values)
         return [counted_grade(row["user_id"], one) for row in rows for one in parsed(row)]
 
 

@@ -126,7 +126,7 @@ async def found(
     }
     if after is not None:
         asked |= {"after_rank": -after[0], "after_id": after[1]}
-    rows = await _reads[form].all(uow.database, **asked)
+    rows = await _reads[form].all(uow.reader, **asked)
     return [dict(zip(Hit.model_fields, row.values(), strict=True)) for row in rows[: params.limit + 1]]
 
 
@@ -253,6 +253,6 @@ async def similar(uow: UnitOfWork, q: str, course_id: UUID | None) -> str | None
     form = ("similar", scope.shape)
     if form not in _reads:
         _reads[form] = similar_words(scope)
-    rows = await _reads[form].all(uow.database, **scope.values, words=words)
+    rows = await _reads[form].all(uow.reader, **scope.values, words=words)
     meant = " ".join(row["meant"] or row["word"] for row in rows)
     return None if meant.lower() == " ".join(words).lower() else meant
