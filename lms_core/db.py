@@ -278,6 +278,8 @@ class Database:
             max_overflow=0,
             pool_timeout=CONNECT_TIMEOUT_SECONDS,
             pool_use_lifo=True,
+            # What a failed statement was asked with stands in no log and no `last_error`.
+            hide_parameters=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_SECONDS,
                 # The server ends statements itself; this is for a server that is not there any more.

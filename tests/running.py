@@ -17,6 +17,7 @@ from typing import Any
 
 import asyncpg
 import httpx2
+from canaries import found_in_logs
 
 from lms_core.testing import ADMIN_EMAIL, ADMIN_PASSWORD, Caller
 
@@ -139,3 +140,4 @@ def system(data: Path, **more: str) -> Iterator[System]:
     finally:
         if running.process is not None and running.process.poll() is None:
             running.stop()
+        assert found_in_logs(data) == []
