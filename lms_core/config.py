@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     api_prefix: str = Field(default="", pattern=r"^(/[A-Za-z0-9._-]+)*$")
     public_url: str = "http://127.0.0.1:8000"
     metrics_token: str = ""
+    admin_email: str = ""
+    admin_password: str = ""
     internal_networks: str = "127.0.0.0/8,::1/128"
     trusted_proxies: str = "127.0.0.1"
     cors_origins: str = ""

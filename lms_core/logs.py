@@ -64,7 +64,7 @@ class Redaction:
 
 def secrets_of(settings: Settings) -> set[str]:
     """The secrets that the settings hold, those in addresses included, as they are and as they are written there."""
-    given = {settings.secret_key, settings.s3_secret_key, settings.metrics_token}
+    given = {settings.secret_key, settings.s3_secret_key, settings.metrics_token, settings.admin_password}
     for url in (
         settings.database_url,
         settings.database_direct_url,

@@ -1,6 +1,5 @@
 """The first super admin: made once, so that somebody can sign in to a new system."""
 
-import os
 import re
 import secrets
 
@@ -18,14 +17,9 @@ DEFAULT_EMAIL = "admin@example.org"
 ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@]{1,253}")
 
 
-def configured() -> tuple[str, str | None]:
-    """The address and the password that the environment gives."""
-    return os.environ.get("LMS_ADMIN_EMAIL", "").strip() or DEFAULT_EMAIL, os.environ.get("LMS_ADMIN_PASSWORD") or None
-
-
 async def ensure_super_admin(context: Context, demo: bool) -> list[str]:
     """Make the first super admin unless there is one; the line for the operator shows a password only once."""
-    email, password = configured()
+    email, password = context.settings.admin_email.strip() or DEFAULT_EMAIL, context.settings.admin_password or None
     async with context.unit_of_work() as uow:
         if await uow.use(UserDirectory).has_super_admin(uow):
             return [there_already(email, password)]
