@@ -25,7 +25,7 @@ from lms_core.platform import Platform
 from lms_core.uow import sqlstate
 
 LOCK = "lms migrations"
-LOCK_TIMEOUT_SECONDS = 3
+WAITING = {"lock_timeout": "3s", "statement_timeout": "0"}
 """How long a migration waits for a lock, and with it whoever comes after it and wants the same table."""
 PAUSES_SECONDS = (1, 2, 4, 8, 15, 30, 30, 30)
 """Between tries of a migration that did not get its lock."""
@@ -146,7 +146,12 @@ async def with_connection(url: str, work: Callable[[Connection], Any]) -> Any:
 async def reach(url: str) -> asyncpg.Connection:
     """A connection; StartRefused with what to do when there is none to be had."""
     try:
-        return await asyncpg.connect(url, timeout=10)
+        return await asyncpg.connect(url, timeout=10, server_settings=WAITING)
+    except asyncpg.ProtocolViolationError as error:
+        raise StartRefused(
+            f"This is not PostgreSQL itself ({error}); LMS_DATABASE_DIRECT_URL has to name it when LMS_DATABASE_URL is "
+            "PgBouncer."
+        ) from None
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
         raise StartRefused(
             f"The database does not answer ({error}); start `lms up`, or set LMS_DATABASE_URL to one that does."
@@ -196,9 +201,8 @@ async def run_patiently(url: str, lineage: Lineage, step: Script) -> None:
 
 async def run_step(url: str, lineage: Lineage, step: Script) -> None:
     """One migration on a connection of its own, which Alembic commits."""
-    waiting = {"lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s", "statement_timeout": "0"}
     engine = create_async_engine(
-        sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"server_settings": waiting}
+        sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"server_settings": WAITING}
     )
 
     def run(connection: Connection) -> None:

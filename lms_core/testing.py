@@ -7,6 +7,7 @@ processes get a database each, copied from one migrated template.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import tempfile
 import time
@@ -137,6 +138,8 @@ async def database(database_name: str) -> str:
 def platform(settings: Settings) -> Platform:
     """The enabled plugins."""
     configure_logs(settings)
+    # Our own client's lines would be more than the system's.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     return load_platform(settings)
 
 

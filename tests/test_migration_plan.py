@@ -152,7 +152,7 @@ async def test_the_plan_names_every_lock_that_makes_others_wait(platform: Platfo
 async def test_a_migration_that_gets_no_lock_gives_way_and_comes_again(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "LOCK_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setitem(migrate.WAITING, "lock_timeout", "200ms")
     monkeypatch.setattr(migrate, "PAUSES_SECONDS", (0.5,) * 20)
     holder, other = await asyncpg.connect(url), await asyncpg.connect(url)
     await holder.execute("CREATE TABLE probe_thing (name text)")
@@ -179,7 +179,7 @@ async def test_a_migration_that_gets_no_lock_gives_way_and_comes_again(
 async def test_a_lock_that_is_never_free_ends_with_what_to_do(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setitem(migrate.WAITING, "lock_timeout", "100ms")
     monkeypatch.setattr(migrate, "PAUSES_SECONDS", (0.1,))
     holder = await asyncpg.connect(url)
     await holder.execute("CREATE TABLE probe_thing (name text)")

@@ -155,3 +155,11 @@ async def test_the_doctor_sees_the_pooler_s_settings(running: System) -> None:
     found = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
     assert "PgBouncer" not in found.stdout
+
+
+async def test_a_pooler_alone_is_refused_with_what_to_do(running: System) -> None:
+    variables = {key: value for key, value in running.environment.items() if key != "LMS_DATABASE_DIRECT_URL"}
+    command = [str(REPOSITORY / ".venv/bin/lms"), "db", "status"]
+    found = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1), found.stderr
+    assert "LMS_DATABASE_DIRECT_URL" in found.stderr
