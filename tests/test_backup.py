@@ -7,10 +7,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
+import aioboto3
 import httpx2
 import pytest
 from browser import downloaded, send_form
@@ -90,11 +92,18 @@ async def test_everything_comes_back_elsewhere(first: System, folder: Path) -> N
         new = int(again.stdout.split(" objects of files, ")[1].split(" ")[0])
         assert new < len(json.loads((folder / "copy" / "manifest.json").read_text())["objects"]["files"])
     assert lms(first, "backup", "verify", str(folder / "copy")).returncode == 0
-    with system(folder / "second", LMS_SECRET_KEY=SECRET) as second:
-        refused = lms(second, "backup", "restore", str(folder / "copy"))
+    elsewhere = await bucket_at(first)
+    pushed = await asyncio.to_thread(lms, first, "backup", "push", str(folder / "copy"), elsewhere.address)
+    assert pushed.returncode == 0, pushed.stderr
+    pushed_again = await asyncio.to_thread(lms, first, "backup", "push", str(folder / "copy"), elsewhere.address)
+    assert " 0 of them new" in pushed_again.stdout
+    with system(folder / "second", LMS_SECRET_KEY=SECRET, **elsewhere.settings) as second:
+        pulled = await asyncio.to_thread(lms, second, "backup", "pull", elsewhere.address, str(folder / "pulled"))
+        assert pulled.returncode == 0, pulled.stderr
+        refused = lms(second, "backup", "restore", str(folder / "pulled"))
         assert refused.returncode != 0
         assert "not empty" in refused.stderr
-        restored = await asyncio.to_thread(lms, second, "backup", "restore", str(folder / "copy"), "--replace")
+        restored = await asyncio.to_thread(lms, second, "backup", "restore", str(folder / "pulled"), "--replace")
         assert restored.returncode == 0, restored.stderr
         assert "_before_" in restored.stdout
         async with httpx2.AsyncClient(base_url=second.url, timeout=30) as client:
@@ -118,6 +127,32 @@ async def test_everything_comes_back_elsewhere(first: System, folder: Path) -> N
         assert {(row["state"], row["reason"]) for row in states} <= {("ready", None), ("requested", None)}
         for name, statement in INVARIANTS.items():
             assert await second.sql(statement) == [], name
+
+
+@dataclass
+class Elsewhere:
+    """A bucket for backups, and how another system reaches it."""
+
+    address: str
+    settings: dict[str, str]
+
+
+async def bucket_at(running: System) -> Elsewhere:
+    """A bucket at a system's store."""
+    kept = json.loads((running.data / "environment.json").read_text())
+    name = f"backups-{uuid4().hex[:8]}"
+    client = aioboto3.Session().client(
+        "s3", endpoint_url=kept["LMS_S3_ENDPOINT"], region_name="us-east-1",
+        aws_access_key_id=kept["LMS_S3_ACCESS_KEY"], aws_secret_access_key=kept["LMS_S3_SECRET_KEY"],
+    )  # fmt: skip
+    async with client as store:
+        await store.create_bucket(Bucket=name)
+    settings = {
+        "LMS_FILES__BACKUP_ENDPOINT": kept["LMS_S3_ENDPOINT"],
+        "LMS_FILES__BACKUP_ACCESS_KEY": kept["LMS_S3_ACCESS_KEY"],
+        "LMS_FILES__BACKUP_SECRET_KEY": kept["LMS_S3_SECRET_KEY"],
+    }
+    return Elsewhere(f"s3://{name}/school", settings)
 
 
 OPEN = "SELECT count(*) = 0 FROM core_delivery WHERE done_at IS NULL AND dead_at IS NULL"

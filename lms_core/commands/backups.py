@@ -45,3 +45,21 @@ def backup_restore(
     from lms_core.backup import restore
 
     asyncio.run(with_context(lambda context: show_lines(restore(context, folder, replace))))
+
+
+@backups.command("push")
+def backup_push(
+    folder: Path, address: Annotated[str, typer.Argument(help="Such as s3://bucket/folder; an older backup is renewed")]
+) -> None:
+    """Copy a backup from a folder to a bucket: what is new; what is not needed any more is removed there."""
+    from lms_core.backup_shelf import push
+
+    asyncio.run(with_context(lambda context: show_lines(push(context, folder, address))))
+
+
+@backups.command("pull")
+def backup_pull(address: str, folder: Path) -> None:
+    """Copy a backup from a bucket into a folder, to be restored; every byte of it is compared with its hash."""
+    from lms_core.backup_shelf import pull
+
+    asyncio.run(with_context(lambda context: show_lines(pull(context, address, folder))))

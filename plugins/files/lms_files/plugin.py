@@ -30,6 +30,7 @@ from lms_core.sdk import (
     hookimpl,
 )
 from lms_files import derivatives, lifecycle, processors, service, sweeps, verification
+from lms_files.backup_shelf import Bucket
 from lms_files.commands import commands
 from lms_files.contracts import FILE, FileDiscarded, FileLibrary, FileReady, FileUploaded
 from lms_files.kept_objects import StoredFiles
@@ -92,6 +93,7 @@ def lms_extensions() -> list[Extension]:
         processors.PREVIEW,
         *MEASURES,
         StoredFiles(),
+        Bucket(),
         Examination("store", examined),
     ]
 

@@ -28,6 +28,12 @@ class FilesSettings(BaseModel):
     scanner: Annotated[str, AfterValidator(address_of_scanner)] | None = Field(
         default=None, description="A clamd, as unix:/run/clamav/clamd.ctl or tcp:host:3310; nothing is ready unscanned"
     )
+    backup_endpoint: str = Field(
+        default="", pattern=r"^(https?://.*)?$", description="Where backups go to; without it the store of files"
+    )
+    backup_region: str = ""
+    backup_access_key: str = ""
+    backup_secret_key: str = Field(default="", description="By LMS_FILES__BACKUP_SECRET_KEY, never in this file")
     quota_mb: int = Field(default=102_400, ge=0, description="For each institution")
     personal_quota_mb: int = Field(default=1024, ge=0, description="For each user's files without a course")
 
