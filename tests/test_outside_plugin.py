@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import httpx2
@@ -48,7 +49,39 @@ async def test_it_joins_without_any_change_elsewhere(tmp_path: Path) -> None:
             assert await school.teacher.items("/announcements", **own) == []
             document = (await client.get("/openapi.json")).json()
             assert document["paths"]["/announcements"]["post"]["operationId"] == "announcements_create"
-    switched_off = environment(
+            staying = await application.make_school()
+            stays = await staying.teacher.create(
+                "/announcements", {"course_id": staying.course["id"], "text": "Stays."}
+            )
+    off = environment(
         tmp_path, (REPOSITORY / "plugins.toml").read_text(), LMS_DATABASE_URL=variables["LMS_DATABASE_URL"]
     )
-    assert lms(switched_off, "db", "upgrade").stdout.strip() == "Nothing to do."
+    assert lms(off, "db", "upgrade").stdout.strip() == "Nothing to do."
+    # Removed altogether: its package is gone, its table stays, and its neighbours notice nothing.
+    away = tmp_path / "away"
+    away.mkdir()
+    for installed in tmp_path.glob("lms_announcements*"):
+        shutil.move(installed, away)
+    path = f"/courses/{staying.course['id']}"
+    with served(off) as url:
+        async with httpx2.AsyncClient(base_url=url, timeout=30) as client:
+            teacher = Caller(client, headers=staying.teacher.headers)
+            assert (await teacher.get("/announcements")).status_code == 404
+            assert (await teacher.patch(path, {"title": "Without it"})).status_code == 200
+            principal = Caller(client, headers=staying.principal.headers)
+            gone = await principal.create(
+                "/courses", {"institution_id": staying.institution["id"], "code": "G", "title": "G"}
+            )
+            assert (await principal.delete(f"/courses/{gone['id']}")).status_code == 202
+            assert (await client.get("/health/ready")).status_code == 200
+    # And back, with what was written there.
+    for installed in away.iterdir():
+        shutil.move(installed, tmp_path)
+    on = environment(tmp_path, toml, LMS_DATABASE_URL=variables["LMS_DATABASE_URL"])
+    assert lms(on, "db", "upgrade").stdout.strip() == "Nothing to do."
+    with served(on) as url:
+        async with httpx2.AsyncClient(base_url=url, timeout=30) as client:
+            teacher = Caller(client, headers=staying.teacher.headers)
+            [back] = await teacher.items("/announcements", course_id=staying.course["id"])
+            assert (back["id"], back["text"]) == (stays["id"], "Stays.")
+            assert (await teacher.get(path)).json()["title"] == "Without it"
