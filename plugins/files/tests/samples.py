@@ -6,7 +6,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import docx
 import openpyxl
@@ -111,6 +111,14 @@ def zip_file(entries: dict[str, str | bytes]) -> bytes:
         for name, content in entries.items():
             archive.writestr(name, content)
     return target.getvalue()
+
+
+def made(content: bytes | Callable[[], bytes]) -> bytes:
+    """What a test is about. Its cases name what takes seconds to make, like a bomb, by the function that makes it.
+
+    Every test process imports the cases of all tests, but makes only those that it runs.
+    """
+    return content() if callable(content) else content
 
 
 def symlink_zip() -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID, uuid4
@@ -103,14 +104,21 @@ async def test_other_types(
     [
         (samples.HTML, "image/png", {}, "type_mismatch"),
         (samples.ELF, PDF, {}, "type_mismatch"),
-        (samples.zip_bomb(), "application/zip", {}, "archive_too_large"),
+        (samples.zip_bomb, "application/zip", {}, "archive_too_large"),
         (CONTENT, PDF, {"sha256": "0" * 64}, "sha256_mismatch"),
     ],
+    ids=["a page", "a program", "a zip bomb", "another sum"],
 )
 async def test_rejected(
-    lms: Lms, school: School, content: bytes, content_type: str, more: dict[str, str], reason: str
+    lms: Lms,
+    school: School,
+    content: bytes | Callable[[], bytes],
+    content_type: str,
+    more: dict[str, str],
+    reason: str,
 ) -> None:
-    file = await finish(lms, school.teacher, content, content_type, "a file", course_id=school.course["id"], **more)
+    sent = samples.made(content)
+    file = await finish(lms, school.teacher, sent, content_type, "a file", course_id=school.course["id"], **more)
     assert (file["state"], file["reason"]) == ("rejected", reason)
     assert file["derivatives"] == {name: {"state": "none"} for name in ("text", "thumbnail", "preview")}
     answer = await school.teacher.get(f"/files/{file['id']}/download")
