@@ -7,6 +7,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 
 import docx
 import openpyxl
@@ -141,11 +142,13 @@ def encrypted_zip() -> bytes:
     return bytes(data)
 
 
+@cache
 def zip_bomb(size: int = 1 << 30) -> bytes:
     """A zip file with one entry of `size` zero bytes, about a thousandth of that."""
     return _zip_of_repeated("zeros", b"\0" * (1 << 20), size)
 
 
+@cache
 def docx_bomb(size: int = 1 << 30) -> bytes:
     """A Word document with one XML part of `size` bytes, about a thousandth of that."""
     return _inflate(docx_file([]), "word/document.xml", b"<w:body>", b"<w:p/>" * (1 << 18), size)
