@@ -111,15 +111,25 @@ def test(context: typer.Context) -> None:
 
 
 @app.command()
-def setup(demo: Annotated[bool, typer.Option("--demo", help="Seed an institution to look at")] = False) -> None:
-    """Migrate, then make what must be there before the first request (buckets, the first super admin)."""
-    from lms_core.migrate import upgrade
+def setup(
+    demo: Annotated[bool, typer.Option("--demo", help="Seed an institution to look at")] = False,
+    nothing_runs: Annotated[
+        bool, typer.Option("--nothing-runs", help="Do all migrations, those too that an older release would notice")
+    ] = False,
+) -> None:
+    """Migrate, then make what must be there before the first request (buckets, the first super admin).
+
+    What the release that runs now would notice is left for `lms db upgrade`.
+    """
+    from lms_core.migrate import left_for_later, upgrade
     from lms_core.setup import run_setups
 
     async def main() -> None:
         platform = load()
-        for name in await upgrade(platform):
+        for name in await upgrade(platform, expand_only=not nothing_runs):
             typer.echo(f"Migrated {name}.", err=True)
+        for line in await left_for_later(platform):
+            typer.echo(line, err=True)
         for line in await run_setups(platform, demo):
             typer.echo(line)
 

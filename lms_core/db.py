@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 import uuid
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, cast
@@ -19,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import msgspec
+from prometheus_client import Counter
 from sqlalchemy import (
     ARRAY,
     CheckConstraint,
@@ -61,6 +64,8 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 WATCH_INTERVAL_SECONDS = 0.3
 WATCH_TIMEOUT_SECONDS = 1.0
 LOCK_AGAIN_SECONDS = 0.1
+KEPT_POSITIONS = 100
+ELSEWHERE_READS = Counter("lms_replica_reads_elsewhere_total", "Reads that the replica could not answer")
 AWAY = "The database does not answer at the moment; try again shortly."
 
 
@@ -295,6 +300,7 @@ class Database:
         self.watching = False
         self.away = False
         self.statements = 0
+        self.positions: deque[tuple[float, int]] = deque(maxlen=KEPT_POSITIONS)
         self.watch_task: asyncio.Task[None] | None = None
         event.listen(self.engine.sync_engine, "connect", self.remember)
         event.listen(self.engine.sync_engine, "before_cursor_execute", self.count)
@@ -394,7 +400,7 @@ class Database:
                 while True:
                     await asyncio.sleep(WATCH_INTERVAL_SECONDS)
                     try:
-                        await connection.fetchval("SELECT 1", timeout=WATCH_TIMEOUT_SECONDS)
+                        await self.ping(connection)
                         failures = 0
                     except TimeoutError:
                         failures += 1
@@ -416,6 +422,11 @@ class Database:
         await connection.add_listener("lms_access", lambda *message: self.announce(str(message[3])))
         self.announce("all")
         self.watching = True
+
+    async def ping(self, connection: asyncpg.Connection) -> None:
+        """Whether it answers, and where its log is: a replica is compared with that."""
+        position = await connection.fetchval(POSITION, timeout=WATCH_TIMEOUT_SECONDS)
+        self.positions.append((time.monotonic(), position))
 
     def announce(self, payload: str) -> None:
         """Tell every cache of this process that something changed."""
@@ -444,38 +455,60 @@ class Database:
         await self.engine.dispose()
 
 
-BEHIND = """
-    SELECT CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
-        ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END::float AS seconds
-"""
+POSITION = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
+REPLAYED = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint END"
+MOST_BEHIND_SECONDS = 10.0
+"""A replica that knows less is treated as away: it may have been cut off, or have become a server of its own."""
+ELSEWHERE = (
+    OSError,
+    TimeoutError,
+    Unavailable,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    # It had to cancel the statement to keep up, is full, or is stopping.
+    asyncpg.SerializationError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+)
 
 
 class Replica(Database):
-    """A server that repeats what the first does, for reads that nothing is decided on; what it cannot answer, the first does.
+    """A server that repeats what the first does, for reads that nothing is decided on; when it is away, the first does.
 
-    Nobody can LISTEN there, so its watch only looks whether it is away.
+    Nobody can LISTEN there, so its watch only looks whether it is there and keeps up. Until it has looked, and in
+    processes without a watch, it counts as away. With a pooler before the first server there may be one here, too.
     """
 
     def __init__(self, url: str, read_pool: int, first: Database) -> None:
         super().__init__(url, read_pool=read_pool)
-        self.first = first
+        self.first, self.pooled = first, first.pooled
+        self.away = True
+        self.behind = MOST_BEHIND_SECONDS
 
     async def listen(self, connection: asyncpg.Connection) -> None:
-        """It must be a replica: a reader of another database would be told nonsense."""
-        if not await connection.fetchval("SELECT pg_is_in_recovery()"):
-            raise ConnectionError("LMS_DATABASE_READ_URL is no replica (pg_is_in_recovery() is false)")
+        """There is nothing to hear; whether it keeps up is asked at once."""
+        await self.ping(connection)
 
-    async def seconds_behind(self) -> float:
-        """How much later than the first server it knows things. Raises when it is away."""
-        [row] = await super().read(BEHIND, [])
-        return float(row["seconds"])
+    async def ping(self, connection: asyncpg.Connection) -> None:
+        """How far it is behind what the first server had written. Raises ConnectionError when that is too far."""
+        replayed = await connection.fetchval(REPLAYED, timeout=WATCH_TIMEOUT_SECONDS)
+        if replayed is None:
+            raise ConnectionError("LMS_DATABASE_READ_URL is no replica (pg_is_in_recovery() is false)")
+        known = [at for at, position in self.first.positions if position > replayed]
+        self.behind = time.monotonic() - known[0] if known else 0.0
+        if self.behind >= MOST_BEHIND_SECONDS:
+            raise ConnectionError(f"the replica is {self.behind:.0f} s behind")
 
     async def read(self, sql: str, arguments: Sequence[Any], plan_once: bool = False) -> list[asyncpg.Record]:
-        """Run one read here, or on the first server when this one is away, or had to cancel it to keep up."""
+        """Run one read here, or on the first server when this one is away."""
         if not self.away:
             try:
                 return await super().read(sql, arguments, plan_once)
-            except (OSError, TimeoutError, Unavailable, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+            except asyncpg.QueryCanceledError:
+                # It took too long; it would do so there, too.
+                raise
+            except ELSEWHERE as error:
+                ELSEWHERE_READS.inc()
                 log.warning("read from the first server instead", extra={"reason": repr(error)})
         return await self.first.read(sql, arguments, plan_once)
 

@@ -50,14 +50,23 @@ async def examine(platform: Platform) -> AsyncIterator[Finding]:
             detail = f": {check['detail']}" if "detail" in check else ""
             yield Finding(check["status"] == "ok", f"{check['plugin']} {check['name']}{detail}")
         if found["database"]:
-            async for finding in of_database(context):
+            async for finding in patiently("PostgreSQL", of_database(context)):
                 yield finding
         if found["redis"]:
-            async for finding in of_redis(context):
+            async for finding in patiently("Redis", of_redis(context)):
                 yield finding
         for examination in platform.extensions_of(Examination):
-            async for finding in examination.examine(context):
+            async for finding in patiently(examination.name, examination.examine(context)):
                 yield Finding(finding.is_well, f"{examination.name} {finding.text}")
+
+
+async def patiently(name: str, findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
+    """What an examination finds; that it broke off is a finding, too, and the others go on."""
+    try:
+        async for finding in findings:
+            yield finding
+    except Exception as error:  # noqa: BLE001 — whatever it raises is what it found
+        yield Finding(False, f"{name} could not be looked at: {error or type(error).__name__}")
 
 
 def settings_findings(settings: Settings) -> list[Finding]:
@@ -115,13 +124,14 @@ async def of_database(context: Context) -> AsyncIterator[Finding]:
         synchronous = server["commits"] == "remote_apply" and server["standbys"] != ""
         yield Finding(
             synchronous,
-            "replica: it has every write before the write is answered"
+            "replica: the first server waits until its synchronous replicas have a write"
             if synchronous
             else "replica: readers may see what was deleted or changed a moment ago; set synchronous_commit = remote_apply "
             "and synchronous_standby_names on the first server",
         )
     for position in await positions(context.platform):
         left = f", {len(position.pending)} to run: `lms db plan`" if position.pending else ""
+        left += ", a later release was here: run that one" if position.newer else ""
         yield Finding(position.at_head, f"migrations of {position.lineage}: {position.current or 'empty'}{left}")
 
 

@@ -14,7 +14,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
-from sqlalchemy import Connection, inspect, pool
+from sqlalchemy import Connection, inspect, pool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -29,7 +29,9 @@ WAITING = {"lock_timeout": "3s", "statement_timeout": "0"}
 """How long a migration waits for a lock, and with it whoever comes after it and wants the same table."""
 PAUSES_SECONDS = (1, 2, 4, 8, 15, 30, 30, 30)
 """Between tries of a migration that did not get its lock."""
-LOCK_NOT_AVAILABLE = "55P03"
+GAVE_WAY = ("55P03", "40P01")
+"""Lock time-out, and a deadlock, which PostgreSQL ends by an error to one of both."""
+SINCE = "SELECT obj_description(to_regclass(:name), 'pg_class')"
 NUMBERED = re.compile(r"(\w+)_(\d+)")
 
 Phase = Literal["expand", "contract", "maintenance"]
@@ -61,6 +63,8 @@ class Position:
     current: str | None
     scripts: tuple[Script, ...]
     """All of its migrations, in their order."""
+    since: str | None = None
+    """The last migration that took something away: code that does not know it cannot run any more."""
 
     @property
     def head(self) -> str | None:
@@ -89,12 +93,16 @@ class Position:
 
     @property
     def serves(self) -> bool:
-        """Whether this code runs on it: all that is left removes what no code uses, or a later release was here."""
+        """Whether this code runs on it: all that is left removes what no code uses, or a later release only added."""
+        if self.newer:
+            return self.since is None or self.since in {script.revision for script in self.scripts}
         return all(phase_of(one) == "contract" for one in self.pending)
 
     @property
     def expanding(self) -> tuple[Script, ...]:
-        """What may run while the release before still runs: all up to the first that may not."""
+        """What may run while the release before still runs: all up to the first that may not; all where nothing is yet."""
+        if self.current is None:
+            return self.pending
         phases = [phase_of(one) for one in self.pending]
         return self.pending[: next((n for n, phase in enumerate(phases) if phase != "expand"), len(phases))]
 
@@ -180,6 +188,15 @@ async def upgrade(platform: Platform, url: str | None = None, expand_only: bool 
     return moved
 
 
+async def left_for_later(platform: Platform) -> list[str]:
+    """A line for each lineage that is not at its end."""
+    return [
+        f"Left for later: {one.pending[0].revision} ({phase_of(one.pending[0])}); `lms db plan` shows it."
+        for one in await positions(platform)
+        if one.pending
+    ]
+
+
 async def run_patiently(url: str, lineage: Lineage, step: Script) -> None:
     """Run one migration, again and again while others hold what it has to lock.
 
@@ -189,7 +206,7 @@ async def run_patiently(url: str, lineage: Lineage, step: Script) -> None:
         try:
             return await run_step(url, lineage, step)
         except DBAPIError as error:
-            if sqlstate(error) != LOCK_NOT_AVAILABLE:
+            if sqlstate(error) not in GAVE_WAY:
                 raise
         if pause is not None:
             await asyncio.sleep(pause)
@@ -207,6 +224,10 @@ async def run_step(url: str, lineage: Lineage, step: Script) -> None:
 
     def run(connection: Connection) -> None:
         command.upgrade(configuration(lineage, connection), step.revision)
+        if phase_of(step) != "expand":
+            # For older releases, which do not know this migration (`Position.since`).
+            connection.exec_driver_sql(f"COMMENT ON TABLE {lineage.version_table} IS '{step.revision}'")
+            connection.commit()
 
     try:
         async with engine.connect() as connection:
@@ -231,11 +252,12 @@ async def positions(platform: Platform, url: str | None = None) -> list[Position
         existing = set(inspect(connection).get_table_names())
         found = []
         for lineage in lineages(platform):
-            current = None
+            current = since = None
             if lineage.version_table in existing:
                 context = MigrationContext.configure(connection, opts={"version_table": lineage.version_table})
                 current = context.get_current_revision()
-            found.append(Position(lineage.name, current, scripts(platform)[lineage.name]))
+                since = connection.scalar(text(SINCE), {"name": lineage.version_table})
+            found.append(Position(lineage.name, current, scripts(platform)[lineage.name], since))
         return found
 
     result: list[Position] = await with_connection(url or platform.settings.direct_url, read)

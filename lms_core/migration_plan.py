@@ -16,9 +16,9 @@ from lms_core.migrate import Phase, phase_of, positions, with_connection
 from lms_core.platform import Platform
 
 STEPS = ("BEGIN", "COMMIT", "SET", "RESET")
-NAME = r"(?:IF (?:NOT )?EXISTS )?(?:ONLY )?\"?(\w+)\"?"
+NAME = r"(?:IF (?:NOT )?EXISTS )?(?:ONLY )?(?:\"?\w+\"?\.)?\"?(\w+)\"?"
 WAITING = {
-    "ROW EXCLUSIVE": "nobody waits",
+    "ROW EXCLUSIVE": "writers of the same rows wait until it is done",
     "SHARE UPDATE EXCLUSIVE": "nobody waits",
     "SHARE": "writers wait",
     "SHARE ROW EXCLUSIVE": "writers wait",
@@ -28,16 +28,20 @@ WAITING = {
 LOCKS = [
     (rf"CREATE (?:UNIQUE )?INDEX CONCURRENTLY .*?\bON {NAME}", "SHARE UPDATE EXCLUSIVE"),
     (rf"CREATE (?:UNIQUE )?INDEX .*?\bON {NAME}", "SHARE"),
-    (rf"CREATE TRIGGER .*?\bON {NAME}", "SHARE ROW EXCLUSIVE"),
+    (rf"CREATE (?:OR REPLACE )?(?:CONSTRAINT )?TRIGGER .*?\bON {NAME}", "SHARE ROW EXCLUSIVE"),
     (rf"DROP TRIGGER .*?\bON {NAME}", "ACCESS EXCLUSIVE"),
     (rf"ALTER TABLE {NAME} VALIDATE CONSTRAINT", "SHARE UPDATE EXCLUSIVE"),
     (rf"ALTER TABLE {NAME} ADD (?:CONSTRAINT \S+ )?FOREIGN KEY", "SHARE ROW EXCLUSIVE"),
     (rf"ALTER TABLE {NAME}", "ACCESS EXCLUSIVE"),
-    (rf"(?:DROP|TRUNCATE) TABLE {NAME}", "ACCESS EXCLUSIVE"),
+    (rf"(?:DROP TABLE|TRUNCATE(?: TABLE)?|LOCK(?: TABLE)?) {NAME}", "ACCESS EXCLUSIVE"),
     (rf"(?:UPDATE|INSERT INTO|DELETE FROM) {NAME}", "ROW EXCLUSIVE"),
 ]
 """What a statement begins with, and the lock that it takes on the table that it names; the first that fits counts."""
 INDEX_OF = "SELECT indrelid::regclass::text FROM pg_index WHERE indexrelid = to_regclass(:name)"
+HARMLESS = re.compile(
+    "CREATE (TABLE|(OR REPLACE )?FUNCTION|EXTENSION|SEQUENCE|TYPE)|COMMENT|SELECT|DROP FUNCTION", re.IGNORECASE
+)
+"""What takes no lock on a table that is there, but for the tables that a new one refers to."""
 DROPPED_INDEX = re.compile(rf"DROP INDEX (CONCURRENTLY )?{NAME}", re.IGNORECASE)
 REFERENCES = re.compile(rf"\bREFERENCES {NAME}", re.IGNORECASE)
 READS_ALL = re.compile(
@@ -144,8 +148,10 @@ def described_locks(connection: Connection, statement: str) -> list[str]:
     if dropped := DROPPED_INDEX.match(statement):
         table = connection.scalar(text(INDEX_OF), {"name": dropped[2]})
         tables = {dropped[2]: table} if table else {}
-    lines = []
-    for lock in locks_of(statement, tables):
+    locks, lines = locks_of(statement, tables), []
+    if not locks and not tables and not HARMLESS.match(statement) and not DROPPED_INDEX.match(statement):
+        lines.append(f"unknown lock, read it: {' '.join(statement.split())[:80]}")
+    for lock in locks:
         rows = connection.scalar(text(ROWS), {"name": lock.table})
         if rows is not None:
             reading = ", reads all of it" if READS_ALL.search(statement) else ""

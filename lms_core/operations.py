@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from alembic.script import Script
 from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
@@ -28,6 +29,7 @@ CHECK_TIMEOUT_SECONDS = 2.0
 CACHED_SECONDS = 1.0
 OVERDUE_SECONDS = 300
 LEAST_FREE_BYTES = 1024**3
+LEAST_FREE_SHARE = 0.1
 OVERDUE = (
     "SELECT count(*) FROM core_delivery WHERE done_at IS NULL AND dead_at IS NULL "
     f"AND next_attempt_at < now() - interval '{OVERDUE_SECONDS} seconds'"
@@ -110,7 +112,9 @@ async def check_replica(context: Context) -> str:
     """The replica answers itself, and how far it is behind; without it, reads go to the first server."""
     if context.replica is None:
         return "none is set"
-    return f"{await context.replica.seconds_behind():.1f} s behind"
+    if context.replica.away:
+        raise RuntimeError("it is away, is no replica, or cannot keep up; reads go to the first server")
+    return f"{context.replica.behind:.1f} s behind"
 
 
 async def check_migrations(context: Context) -> None:
@@ -133,7 +137,7 @@ async def check_disk(context: Context) -> str:
     while not folder.exists():
         folder = folder.parent
     usage = shutil.disk_usage(folder)
-    if usage.free < LEAST_FREE_BYTES:
+    if usage.free < min(LEAST_FREE_BYTES, usage.total * LEAST_FREE_SHARE):
         raise RuntimeError(f"Only {usage.free // 1024**2} MiB are free at {folder}; make room.")
     return f"{usage.free / 1024**3:.1f} GiB free"
 
@@ -189,12 +193,20 @@ async def behind_head(context: Context) -> list[str]:
     expected = scripts(context.platform)
     tables = {row[0] for row in await context.database.read(VERSION_TABLES, [])}
     existing = {name: f"alembic_version_{name}" for name in expected if f"alembic_version_{name}" in tables}
-    parts = [f"SELECT '{name}' AS name, version_num FROM {table}" for name, table in existing.items()]
-    current = {}
+    parts = [
+        f"SELECT '{name}' AS name, version_num, obj_description('{table}'::regclass, 'pg_class') AS since FROM {table}"
+        for name, table in existing.items()
+    ]
+    current: dict[str, tuple[str | None, str | None]] = {}
     if parts:
         rows = await context.database.read(" UNION ALL ".join(parts), [])
-        current = {row["name"]: row["version_num"] for row in rows}
-    return [name for name, known in expected.items() if not Position(name, current.get(name), known).serves]
+        current = {row["name"]: (row["version_num"], row["since"]) for row in rows}
+
+    def position(name: str, known: tuple[Script, ...]) -> Position:
+        version, since = current.get(name, (None, None))
+        return Position(name, version, known, since)
+
+    return [name for name, known in expected.items() if not position(name, known).serves]
 
 
 def router() -> Router:

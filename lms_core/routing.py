@@ -31,6 +31,8 @@ from lms_core.uow import TRIES, Context, UnitOfWork, is_retryable, pause
 
 ANONYMOUS = Access(None)
 INVALID_TOKEN = 'Bearer error="invalid_token"'
+UNCOUNTED = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+"""No rate limit: whoever watches over us must not be refused because others from its address ask a lot."""
 JSON_BODY_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -138,8 +140,14 @@ class GuardedRoute(APIRoute):
                 raise RuntimeError(f"The route {self.path} has no guard.")
             request.scope["lms_template"] = self.template
             context: Context = request.app.state.context
-            access = ANONYMOUS if guard.is_public else await authenticate(context, request)
-            if (limit := request.app.state.rate_limit) is not None:
+            limit = None if self.template in UNCOUNTED else request.app.state.rate_limit
+            try:
+                access = ANONYMOUS if guard.is_public else await authenticate(context, request)
+            except Unauthenticated:
+                if limit is not None:
+                    request.scope["lms_headers"].update(await limit.count(request, ANONYMOUS))
+                raise
+            if limit is not None:
                 request.scope["lms_headers"].update(await limit.count(request, access))
             refuse_unusable_text(request)
             body = await self.parse_body(request)

@@ -145,7 +145,7 @@ class Supervisor:
         """Migrate, make buckets and the first super admin; what was said about that. StartRefused when it fails."""
         said = self.folder.log("setup-said")
         said.unlink(missing_ok=True)
-        arguments = ["setup", *(("--demo",) if demo else ())]
+        arguments = ["setup", "--nothing-runs", *(("--demo",) if demo else ())]
         with self.terminal.step("Preparing the database and the buckets"):
             child = self.fork(arguments, "setup", said)
             code = child.process.wait()

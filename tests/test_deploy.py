@@ -26,6 +26,7 @@ def made(folder: Path) -> tuple[str, dict[str, str]]:
 
 
 def test_secrets_are_made_once_and_found_by_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secrets").mkdir(mode=0o755)
     said, secrets = made(tmp_path)
     assert len(said.split()) == len(secrets)
     assert made(tmp_path) == ("", secrets)

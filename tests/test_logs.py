@@ -18,6 +18,13 @@ from lms_core.testing import PASSWORD
 TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 REFRESH = "r1.AAGiJgndcHByJYBYGfWVv6lKAAAAAAAAAAGo9d2x"
 
+SECRET = "hunter2-hunter2"
+FORMS = [
+    "PASSWORD=SECRET", "TOKEN: SECRET", "secret_key=SECRET", "api_key=SECRET", "passwd=SECRET", "password = 'SECRET'",
+    "Cookie: session=SECRET", "Authorization: Digest SECRET", "Authorization: Basic SECRET", "('password', 'SECRET')",
+    r'{\"password\": \"SECRET\"}', "b'password': b'SECRET'", r"password='a\'SECRET'", '{"refresh_token": "SECRET"}',
+]  # fmt: skip
+
 
 @pytest.fixture(params=["production", "development"])
 def lines(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
@@ -50,6 +57,11 @@ def test_what_anybody_logs_holds_no_secret(lines: io.StringIO) -> None:
         raise ValueError(f"invalid literal: {{'password': '{PASSWORD}', 'token': '{REFRESH}'}}")
     except ValueError:
         ours.exception("failed")
+    for form in FORMS:
+        library.warning("%s", form.replace("SECRET", SECRET))
+        assert SECRET not in lines.getvalue(), form
+    ours.warning("made", new_password=SECRET, client_secret=SECRET, told={"access_token": SECRET})
+    assert SECRET not in lines.getvalue()
     text = lines.getvalue()
     assert text.count("[redacted]") >= 10
     assert found_in(text) == []
@@ -76,4 +88,6 @@ def test_lines_stay_what_they_are_for(lines: io.StringIO) -> None:
         found = json.loads(line)
         assert (found["path"], found["status"], found["ms"]) == ("/auth/password-reset", 200, 1.5)
     assert "/auth/password-reset" in line
-    assert "[redacted]" not in line
+    structlog.get_logger("lms.db").warning("postgresql is away at postgres:5432, at s1.internal-host-of-the-school")
+    structlog.get_logger("lms.db").warning("Basic authentication failed; the token expired; a key of courses_course")
+    assert "[redacted]" not in lines.getvalue()

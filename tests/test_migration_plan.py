@@ -232,7 +232,8 @@ def test_what_serves_and_what_may_run_beside_the_release_before(tmp_path: Path) 
         position = Position("probe", current, known)
         return position.serves, [one.revision for one in position.expanding]
 
-    assert at(None) == (False, ["probe_0001", "probe_0002"])
+    # Where there is nothing yet, nobody notices anything.
+    assert at(None) == (False, [f"probe_000{number}" for number in range(1, 6)])
     assert at("probe_0001") == (False, ["probe_0002"])
     # The fourth needs the third, which the release before would notice.
     assert at("probe_0002") == (False, [])
@@ -240,6 +241,9 @@ def test_what_serves_and_what_may_run_beside_the_release_before(tmp_path: Path) 
     assert at("probe_0005") == (True, [])
     # A later release was here: what it added, this one does not notice.
     assert at("probe_0006") == (True, [])
+    assert Position("probe", "probe_0007", known, since="probe_0005").serves
+    # But when it took something away, this one cannot run any more.
+    assert not Position("probe", "probe_0007", known, since="probe_0006").serves
     assert at("other_0006") == (False, ["probe_0001", "probe_0002"])
 
 
@@ -248,19 +252,27 @@ def test_a_phase_is_one_of_three(tmp_path: Path) -> None:
         phase_of(probe(tmp_path, 1, "pass", "whenever"))
 
 
-async def test_operators_see_what_an_upgrade_would_run(tmp_path: Path, url: str) -> None:
+async def test_operators_see_what_an_upgrade_would_run(platform: Platform, tmp_path: Path, url: str) -> None:
     on = environment(tmp_path, (REPOSITORY / "plugins.toml").read_text(), LMS_DATABASE_URL=url)
     whole = lms(on, "db", "plan").stdout
     assert whole.startswith("core_0001 (expand)")
-    partly = lms(on, "db", "upgrade", "--expand-only").stdout
+    assert "ALTER TABLE" not in whole
+    connection = await asyncpg.connect(url)
+    for lineage in lineages(platform):
+        for script in scripts(platform)[lineage.name][:1]:
+            await run_patiently(url, lineage, script)
+    partly = lms(on, "setup").stderr
     assert "Left for later: core_0004 (maintenance)" in partly
     left = lms(on, "db", "plan", "--sql").stdout
     assert left.startswith("core_0004 (maintenance): ")
     assert "ACCESS EXCLUSIVE on core_deletion (about 0 rows), reads all of it: readers and writers wait" in left
     assert "ALTER TABLE core_deletion" in left
-    assert "ALTER TABLE" not in whole
+    note = "SELECT obj_description('alembic_version_core'::regclass, 'pg_class')"
+    assert await connection.fetchval(note) is None
     assert "Left" not in lms(on, "db", "upgrade").stdout
     assert lms(on, "db", "plan").stdout == "Nothing to do.\n"
+    assert await connection.fetchval(note) == "core_0005"
+    await connection.close()
 
 
 def test_indexes_are_told_by_the_names_of_their_tables() -> None:

@@ -132,12 +132,17 @@ async def test_a_caller_who_asks_too_often_is_told_when_to_come_back(lms: Lms, s
         async with application(platform) as running:
             asked = [await running.client.get("/users/me", headers=school.student.headers) for _ in range(7)]
             other = await running.client.get("/users/me", headers=school.teacher.headers)
+            strangers = [await running.client.get("/users/me", headers={"Authorization": "Bearer x"}) for _ in range(6)]
+            watching = [(await running.client.get("/health/live")).status_code for _ in range(8)]
     finally:
         platform.settings = before
     assert [answer.status_code for answer in asked] == [200] * 5 + [429] * 2
     assert asked[-1].json()["code"] == "too_many_requests"
     assert 0 < int(asked[-1].headers["retry-after"]) <= 3600
     assert other.status_code == 200
+    # Wrong tokens count by address, and whoever watches over us is not counted.
+    assert [answer.status_code for answer in strangers] == [401] * 5 + [429]
+    assert watching == [200] * 8
     left = [int(answer.headers["ratelimit-remaining"]) for answer in [*asked, other]]
     assert left == [4, 3, 2, 1, 0, 0, 0, 4]
     for answer in asked:
@@ -238,6 +243,8 @@ async def test_each_loop_beats(lms: Lms) -> None:
 async def test_a_full_disk_is_told(lms: Lms, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await checks_of(lms))["disk"][0] == "ok"
     monkeypatch.setattr(operations, "LEAST_FREE_BYTES", 1 << 60)
+    assert (await checks_of(lms))["disk"][0] == "ok", "there is more than a tenth"
+    monkeypatch.setattr(operations, "LEAST_FREE_SHARE", 2)
     status, detail = (await checks_of(lms))["disk"]
     assert status == "degraded"
     assert "make room" in detail

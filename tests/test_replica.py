@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -73,10 +74,17 @@ async def on_first(pair: Pair, *statements: str) -> None:
         await connection.close()
 
 
-async def on_second(pair: Pair, statement: str) -> None:
+async def follow(pair: Pair, source: str) -> None:
+    """Let the replica follow this server, as its connection string says."""
+    quoted = source.replace("'", "''")
+    await on_second(pair, f"ALTER SYSTEM SET primary_conninfo = '{quoted}'")
+    await on_second(pair, "SELECT pg_reload_conf()")
+
+
+async def on_second(pair: Pair, statement: str) -> str:
     connection = await asyncpg.connect(pair.read_url)
     try:
-        await connection.execute(statement)
+        return str(await connection.fetchval(statement))
     finally:
         await connection.close()
 
@@ -108,7 +116,10 @@ async def running(pair: Pair, platform: Platform) -> AsyncIterator[Lms]:
 async def test_what_was_answered_is_there_for_readers(running: Lms) -> None:
     replica = running.context.replica
     assert replica is not None
-    admin, before = await running.admin(), replica.statements
+    admin = await running.admin()
+    while replica.away:
+        await asyncio.sleep(0.05)
+    before = replica.statements
     for number in range(20):
         made = await running.make_institution()
         path = f"/institutions/{made['id']}"
@@ -143,6 +154,34 @@ async def test_who_may_what_is_never_read_from_a_replica_that_is_late(pair: Pair
     finally:
         await on_second(pair, "SELECT pg_wal_replay_resume()")
         await synchronous(pair, True)
+
+
+async def test_a_replica_that_follows_no_more_is_not_asked(
+    pair: Pair, running: Lms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = running.context.replica
+    assert replica is not None
+    monkeypatch.setattr("lms_core.db.MOST_BEHIND_SECONDS", 1.0)
+    school = await running.make_school()
+    path = f"/courses/{school.course['id']}"
+    await synchronous(pair, False)
+    source = await on_second(pair, "SELECT current_setting('primary_conninfo')")
+    await follow(pair, "host=127.0.0.1 port=1")
+    try:
+        deadline = time.monotonic() + 20
+        while not replica.away:
+            assert time.monotonic() < deadline
+            await school.teacher.patch(path, {"title": f"At {time.monotonic()}"})
+            await asyncio.sleep(0.1)
+        changed = await school.teacher.patch(path, {"title": "The newest"})
+        assert changed.status_code == 200
+        assert (await school.student.get(path)).json()["title"] == "The newest"
+    finally:
+        await follow(pair, source)
+    while replica.away:
+        assert time.monotonic() < deadline + 20
+        await asyncio.sleep(0.1)
+    await synchronous(pair, True)
 
 
 async def test_without_its_replica_everything_is_read_from_the_first_server(pair: Pair, running: Lms) -> None:

@@ -28,9 +28,12 @@ def settings_now() -> Settings:
 
 def load() -> Platform:
     """The enabled plugins."""
+    from lms_core.logs import configure_logs
     from lms_core.platform import load_platform
 
-    return load_platform(settings_now())
+    settings = settings_now()
+    configure_logs(settings)
+    return load_platform(settings)
 
 
 async def with_context(work: Callable[[Context], Awaitable[None]]) -> None:

@@ -30,15 +30,14 @@ def database_upgrade(
     ] = False,
 ) -> None:
     """Bring the core's and every enabled plugin's tables to their newest form."""
-    from lms_core.migrate import phase_of, positions, upgrade
+    from lms_core.migrate import left_for_later, upgrade
 
     async def run() -> None:
         platform = load()
         moved = await upgrade(platform, expand_only=expand_only)
         typer.echo(f"Migrated {', '.join(moved)}." if moved else "Nothing to do.")
-        for left in (one for one in await positions(platform) if one.pending):
-            step = left.pending[0]
-            typer.echo(f"Left for later: {step.revision} ({phase_of(step)}); `lms db plan` shows it.")
+        for line in await left_for_later(platform):
+            typer.echo(line)
 
     asyncio.run(run())
 
@@ -50,7 +49,8 @@ def database_status() -> None:
 
     found = asyncio.run(positions(load()))
     for position in found:
-        state = "at head" if position.at_head else f"behind, head is {position.head}"
+        ahead = "ahead: a later release was here" if position.newer else f"behind, head is {position.head}"
+        state = "at head" if position.at_head else ahead
         typer.echo(f"{position.lineage}: {position.current or 'empty'} ({state})")
     raise typer.Exit(0 if all(position.at_head for position in found) else 1)
 
