@@ -135,8 +135,8 @@ MUTATIONS = (
     Mutation(
         "that a delivery is done by one worker alone",
         "lms_core/delivery.py",
-        "            yield mine\n",
-        "            yield True\n",
+        "        yield bool(locked.scalar_one())\n",
+        "        yield True\n",
         "tests/test_delivery.py::test_a_delivery_that_is_sent_ten_times_is_done_once",
     ),
 )
