@@ -21,11 +21,25 @@ from lms_core.uow import UnitOfWork
 
 EVENTS_KEPT_DAYS = 30
 CATCH_UP_SECONDS = 7_200.0
-FORGET_DELIVERIES = text(f"DELETE FROM core_delivery WHERE done_at < now() - interval '{EVENTS_KEPT_DAYS} days'")
+FORGOTTEN_AT_ONCE = 10_000
+"""Rows of each table in one pass, every minute: 14 million in a day, and no statement that takes long."""
+FORGET_DELIVERIES = text(
+    f"""
+    DELETE FROM core_delivery WHERE id IN (
+        SELECT delivery.id FROM core_event AS event JOIN core_delivery AS delivery ON delivery.event_id = event.id
+        WHERE event.created_at < now() - interval '{EVENTS_KEPT_DAYS} days'
+        AND delivery.done_at < now() - interval '{EVENTS_KEPT_DAYS} days'
+        ORDER BY event.created_at LIMIT :most
+    )
+    """
+)
 FORGET_EVENTS = text(
     f"""
-    DELETE FROM core_event WHERE created_at < now() - interval '{EVENTS_KEPT_DAYS} days'
-    AND NOT EXISTS (SELECT FROM core_delivery WHERE event_id = core_event.id)
+    DELETE FROM core_event WHERE id IN (
+        SELECT event.id FROM core_event AS event WHERE event.created_at < now() - interval '{EVENTS_KEPT_DAYS} days'
+        AND NOT EXISTS (SELECT FROM core_delivery WHERE event_id = event.id)
+        ORDER BY event.created_at LIMIT :most
+    )
     """
 )
 
@@ -36,9 +50,9 @@ async def owe_what_was_missed(uow: UnitOfWork) -> None:
 
 
 async def forget_events(uow: UnitOfWork) -> None:
-    """Remove what was delivered long ago; what is dead or open stays."""
-    await uow.session.execute(FORGET_DELIVERIES)
-    await uow.session.execute(FORGET_EVENTS)
+    """Remove some of what was delivered long ago; what is dead or open stays."""
+    await uow.session.execute(FORGET_DELIVERIES, {"most": FORGOTTEN_AT_ONCE})
+    await uow.session.execute(FORGET_EVENTS, {"most": FORGOTTEN_AT_ONCE})
 
 
 CORE_HANDLERS = (
@@ -57,5 +71,5 @@ CORE_SCHEDULES = (
     Schedule("core.purge", timedelta(hours=1), call_for_purge),
     Schedule("core.resume_stuck_imports", timedelta(minutes=5), resume_stuck_imports),
     Schedule("core.forget_idempotency_keys", timedelta(hours=1), forget_expired),
-    Schedule("core.forget_events", timedelta(days=1), forget_events),
+    Schedule("core.forget_events", timedelta(minutes=1), forget_events),
 )

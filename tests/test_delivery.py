@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from lms_core import core_work
 from lms_core.delivery import MAX_ATTEMPTS, dead_deliveries, deliver, only_worker, replay
 from lms_core.errors import Unavailable
 from lms_core.outbox import catch_up
@@ -336,3 +337,29 @@ async def test_a_worker_that_is_older_than_an_event_leaves_it_to_a_newer_one(lms
     assert "does not know this form" in found["last_error"]
     await lms.sql("UPDATE core_event SET payload = payload - 'level' WHERE payload->>'note' = 'newer'")
     assert await deliver(lms.context, id) == "done"
+
+
+async def test_what_was_done_long_ago_is_forgotten_in_portions_and_what_is_dead_stays(
+    lms: Lms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core_work, "FORGOTTEN_AT_ONCE", 2)
+    made = """
+        WITH event AS (
+            INSERT INTO core_event (id, name, payload, created_at)
+            SELECT gen_random_uuid(), 'probe.old.v1', '{}', now() - interval '40 days' FROM generate_series(1, 4) RETURNING id
+        )
+        INSERT INTO core_delivery (id, event_id, handler, done_at, dead_at)
+        SELECT gen_random_uuid(), id, 'probe', CASE WHEN row_number() OVER () > 1 THEN now() - interval '40 days' END,
+            CASE WHEN row_number() OVER () = 1 THEN now() END FROM event
+        RETURNING id
+    """
+    await lms.sql(made)
+    left = "SELECT count(*) AS n FROM core_event WHERE name = 'probe.old.v1'"
+    numbers = []
+    for _ in range(4):
+        async with lms.context.unit_of_work() as uow:
+            await core_work.forget_events(uow)
+        numbers.append((await lms.sql(left))[0]["n"])
+    assert numbers == [2, 1, 1, 1]
+    await lms.sql("DELETE FROM core_delivery WHERE handler = 'probe' RETURNING id")
+    await lms.sql("DELETE FROM core_event WHERE name = 'probe.old.v1' RETURNING id")
