@@ -110,7 +110,10 @@ def manifest_of(folder: Path) -> Manifest:
 
 async def create(context: Context, folder: Path) -> AsyncIterator[str]:
     """Make a backup, or renew the one that is there; lines for the operator. What was there stays good until the end."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartRefused(f"{folder} can't be made ({error.strerror}); name a folder that can be written.") from None
     before = manifest_of(folder) if (folder / "manifest.json").exists() else None
     made_at = datetime.now(UTC)
     dump = folder / f"database-{made_at:%Y%m%dT%H%M%S%fZ}"
@@ -309,7 +312,12 @@ async def empty_database(url: str, replace: bool) -> AsyncIterator[tuple[str, st
     fresh, aside = f"{name}_restored_{stamp}", f"{name}_before_{stamp}"
     maintenance = await asyncpg.connect(with_database(url, "postgres"))
     try:
-        await maintenance.execute(f"CREATE DATABASE {quoted(fresh)}")
+        try:
+            await maintenance.execute(f"CREATE DATABASE {quoted(fresh)}")
+        except asyncpg.InsufficientPrivilegeError:
+            raise StartRefused(
+                "Our role may not create databases, which --replace needs; give it CREATEDB (nothing was changed)."
+            ) from None
         try:
             yield with_database(url, fresh), aside
             await take_place(maintenance, fresh, name, aside)
@@ -364,4 +372,7 @@ async def run_program(url: str, name: str, *arguments: str) -> None:
         env={**os.environ, **password}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
-        raise StartRefused(f"{name} failed: {done.stderr.strip()[-2_000:]}")
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        raise StartRefused(
+            f"{name} failed ({how}): {done.stderr.strip()[-2_000:] or 'it said nothing; is the disk full?'}"
+        )

@@ -7,9 +7,9 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -22,6 +22,9 @@ from lms_core.commands.events import events
 from lms_core.commands.plugins import plugins
 from lms_core.commands.purging import purging
 from lms_core.errors import StartRefused
+
+if TYPE_CHECKING:
+    from lms_core.uow import Context
 
 
 class CommandsWithPlugins(TyperGroup):
@@ -165,52 +168,53 @@ def serve(
 @app.command()
 def worker() -> None:
     """Run a worker: it does what events and schedules ask for."""
+    from lms_core import metrics_port
+
+    settings = settings_now()
+    metrics_port.begin(settings)
     from lms_core.worker import run_worker
 
-    run_worker(settings_now())
+    metrics_port.serve(settings)
+    run_worker(settings)
 
 
 @app.command()
 def relay() -> None:
     """Run a relay: it sends due deliveries to the workers."""
-    from lms_core.logs import configure_logs
+    from lms_core import metrics_port
     from lms_core.relay import Relay
-    from lms_core.uow import Context
     from lms_core.worker import CelerySender
 
-    platform = load()
-    configure_logs(platform.settings)
+    async def work(context: Context) -> None:
+        metrics_port.serve(context.settings)
+        await Relay(context, CelerySender(context.settings)).run()
 
-    async def main() -> None:
-        context = Context.create(platform)
-        context.start_watch()
-        try:
-            await Relay(context, CelerySender(platform.settings)).run()
-        finally:
-            await context.close()
-
-    run_until_stopped(main())
+    run_until_stopped(in_background(work))
 
 
 @app.command()
 def scheduler() -> None:
     """Run a scheduler: it states when a schedule is due."""
-    from lms_core.logs import configure_logs
+    from lms_core import metrics_port
     from lms_core.scheduler import run_scheduler
+
+    async def work(context: Context) -> None:
+        metrics_port.serve(context.settings)
+        await run_scheduler(context)
+
+    run_until_stopped(in_background(work))
+
+
+async def in_background(work: Callable[[Context], Awaitable[None]]) -> None:
+    """Work for ever, with connections that notice when the database goes away."""
     from lms_core.uow import Context
 
-    platform = load()
-    configure_logs(platform.settings)
-
-    async def main() -> None:
-        context = Context.create(platform)
-        context.start_watch()
-        try:
-            await run_scheduler(context)
-        finally:
-            await context.close()
-
-    run_until_stopped(main())
+    context = Context.create(load())
+    context.start_watch()
+    try:
+        await work(context)
+    finally:
+        await context.close()
 
 
 @app.command()

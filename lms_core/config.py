@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,18 @@ from lms_core.tracing import refuse_without_exporter
 DEVELOPMENT_SECRET = "development-only-secret-development-only"
 USUAL_SECRETS = "/run/secrets"
 """Where container engines put secrets: a file for each, named like its variable in small letters."""
+FORMS = {
+    "LMS_DATABASE_URL": "postgresql://user:password@host:5432/database",
+    "LMS_DATABASE_DIRECT_URL": "postgresql://user:password@host:5432/database",
+    "LMS_DATABASE_READ_URL": "postgresql://user:password@host:5432/database",
+    "LMS_REDIS_URL": "redis://host:6379/0",
+    "LMS_S3_ENDPOINT": "https://s3.example.org",
+    "LMS_PUBLIC_URL": "https://lms.example.org",
+    "LMS_API_PREFIX": "/api/v1",
+    "LMS_SMTP_URL": "smtp://user:password@mail.example.org:587",
+    "LMS_MAIL_FROM": "lms@example.org",
+}
+"""What to write instead, where a rule says less than an example."""
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@A-Z]+")
 
 
@@ -36,8 +49,9 @@ class Settings(BaseSettings):
     s3_access_key: str = ""
     s3_secret_key: str = ""
     api_prefix: str = Field(default="", pattern=r"^(/[A-Za-z0-9._-]+)*$")
-    public_url: str = "http://127.0.0.1:8000"
+    public_url: str = Field(default="http://127.0.0.1:8000", pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")
     metrics_token: str = ""
+    metrics_port: int = Field(default=0, ge=0, le=65_535)
     admin_email: str = ""
     admin_password: str = ""
     internal_networks: str = "127.0.0.0/8,::1/128"
@@ -81,20 +95,39 @@ class PluginSettings(BaseModel):
 
 def load_settings() -> Settings:
     """The core's settings, or StartRefused with one sentence on the first thing that is wrong."""
-    secrets = Path(os.environ.get("LMS_SECRETS", USUAL_SECRETS))
+    named = os.environ.get("LMS_SECRETS")
+    secrets = Path(named or USUAL_SECRETS)
+    if named and not secrets.is_dir():
+        raise StartRefused(f"LMS_SECRETS names {named}, which is no folder; correct it.")
     try:
         settings = Settings(_secrets_dir=secrets if secrets.is_dir() else None)
     except ValidationError as error:
         first = error.errors()[0]
         name = "LMS_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise StartRefused(f"The environment variable {name} is not usable: {first['msg']}.") from None
+        written = FORMS.get(name)
+        reason = f"it has to look like {written}" if written else first["msg"]
+        raise StartRefused(f"The setting {name} is not usable: {reason}.") from None
     if settings.smtp_url and not settings.mail_from:
         raise StartRefused("LMS_MAIL_FROM is missing; set it to the address from which LMS_SMTP_URL sends.")
     refuse_what_is_no_origin(settings.cors_origins)
+    refuse_what_is_no_network("LMS_INTERNAL_NETWORKS", settings.internal_networks)
+    if settings.trusted_proxies != "*":
+        refuse_what_is_no_network("LMS_TRUSTED_PROXIES", settings.trusted_proxies)
     refuse_without_exporter()
     if settings.production:
         refuse_unsafe_production(settings)
     return settings
+
+
+def refuse_what_is_no_network(name: str, networks: str) -> None:
+    """Raise StartRefused for what is neither an address nor a network, such as a name, or a network with a host's bits."""
+    for network in (one.strip() for one in networks.split(",") if one.strip()):
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise StartRefused(
+                f"{name} has {network!r} ({error}); write addresses or networks like 10.0.0.0/8."
+            ) from None
 
 
 def refuse_what_is_no_origin(origins: str) -> None:

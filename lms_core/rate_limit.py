@@ -31,6 +31,8 @@ class RateLimit:
     def __init__(self, settings: Settings, limit: str) -> None:
         try:
             self.item: RateLimitItem = parse(limit)
+            if self.item.amount < 1:
+                raise ValueError(limit)
         except ValueError:
             raise StartRefused(f"LMS_RATE_LIMIT is {limit!r}; write it like 600/minute, or leave it empty.") from None
         self.seconds = self.item.get_expiry()

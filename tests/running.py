@@ -9,15 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import asyncpg
 import httpx2
-from canaries import found_in_logs
+from canaries import found_in, found_in_logs
 
 from lms_core.testing import ADMIN_EMAIL, ADMIN_PASSWORD, Caller
 
@@ -111,21 +112,30 @@ def served(variables: dict[str, str]) -> Iterator[str]:
     """`lms serve`, until the block ends."""
     port = free_port()
     command = [sys.executable, "-m", "lms_core.cli", "serve", "--port", str(port)]
-    process = subprocess.Popen(command, env=variables, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
     url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while time.monotonic() < deadline:
-            assert process.poll() is None, process.stderr.read() if process.stderr else ""
-            try:
-                if httpx2.get(f"{url}/health/ready").status_code == 200:
-                    break
-            except httpx2.TransportError:
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
+    # Into a file, not a pipe: nobody reads while it runs, and a full pipe stops whoever writes.
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, env=variables, cwd=REPOSITORY, stderr=log, text=True)
+        try:
+            deadline = time.monotonic() + DEADLINE_SECONDS
+            while time.monotonic() < deadline:
+                assert process.poll() is None, logged(log)
+                try:
+                    if httpx2.get(f"{url}/health/ready").status_code == 200:
+                        break
+                except httpx2.TransportError:
+                    time.sleep(0.1)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+        assert found_in(logged(log)) == []
+
+
+def logged(log: IO[str]) -> str:
+    """All that was written."""
+    log.seek(0)
+    return log.read()
 
 
 @contextmanager

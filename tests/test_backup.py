@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import aioboto3
@@ -19,7 +20,9 @@ from browser import downloaded, send_form
 from invariants import INVARIANTS
 from running import REPOSITORY, System, system
 
-from lms_core.testing import Caller
+from lms_core.backup import empty_database
+from lms_core.errors import StartRefused
+from lms_core.testing import Caller, Lms, on_server
 
 pytestmark = pytest.mark.anyio
 SECRET = "the same secret in both places, thirty-two bytes"
@@ -36,7 +39,7 @@ def first(folder: Path) -> Iterator[System]:
         yield found
 
 
-def lms(running: System, *arguments: str) -> subprocess.CompletedProcess[str]:
+def lms_of(running: System, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command on a running system."""
     environment = {**running.environment, "LMS_DATA": str(running.data)}
     return subprocess.run(
@@ -83,27 +86,27 @@ async def test_everything_comes_back_elsewhere(first: System, folder: Path) -> N
         over = asyncio.Event()
         writing = asyncio.create_task(write_on(admin, course, over))
         await asyncio.sleep(1)
-        done = await asyncio.to_thread(lms, first, "backup", "create", str(folder / "copy"))
+        done = await asyncio.to_thread(lms_of, first, "backup", "create", str(folder / "copy"))
         over.set()
         assert done.returncode == 0, done.stderr
         assert await writing > 0
-        again = await asyncio.to_thread(lms, first, "backup", "create", str(folder / "copy"))
+        again = await asyncio.to_thread(lms_of, first, "backup", "create", str(folder / "copy"))
         assert again.returncode == 0, again.stderr
         new = int(again.stdout.split(" objects of files, ")[1].split(" ")[0])
         assert new < len(json.loads((folder / "copy" / "manifest.json").read_text())["objects"]["files"])
-    assert lms(first, "backup", "verify", str(folder / "copy")).returncode == 0
+    assert lms_of(first, "backup", "verify", str(folder / "copy")).returncode == 0
     elsewhere = await bucket_at(first)
-    pushed = await asyncio.to_thread(lms, first, "backup", "push", str(folder / "copy"), elsewhere.address)
+    pushed = await asyncio.to_thread(lms_of, first, "backup", "push", str(folder / "copy"), elsewhere.address)
     assert pushed.returncode == 0, pushed.stderr
-    pushed_again = await asyncio.to_thread(lms, first, "backup", "push", str(folder / "copy"), elsewhere.address)
+    pushed_again = await asyncio.to_thread(lms_of, first, "backup", "push", str(folder / "copy"), elsewhere.address)
     assert " 0 of them new" in pushed_again.stdout
     with system(folder / "second", LMS_SECRET_KEY=SECRET, **elsewhere.settings) as second:
-        pulled = await asyncio.to_thread(lms, second, "backup", "pull", elsewhere.address, str(folder / "pulled"))
+        pulled = await asyncio.to_thread(lms_of, second, "backup", "pull", elsewhere.address, str(folder / "pulled"))
         assert pulled.returncode == 0, pulled.stderr
-        refused = lms(second, "backup", "restore", str(folder / "pulled"))
+        refused = lms_of(second, "backup", "restore", str(folder / "pulled"))
         assert refused.returncode != 0
         assert "not empty" in refused.stderr
-        restored = await asyncio.to_thread(lms, second, "backup", "restore", str(folder / "pulled"), "--replace")
+        restored = await asyncio.to_thread(lms_of, second, "backup", "restore", str(folder / "pulled"), "--replace")
         assert restored.returncode == 0, restored.stderr
         assert "_before_" in restored.stdout
         async with httpx2.AsyncClient(base_url=second.url, timeout=30) as client:
@@ -159,19 +162,37 @@ OPEN = "SELECT count(*) = 0 FROM core_delivery WHERE done_at IS NULL AND dead_at
 
 
 def test_a_damaged_backup_is_refused_before_anything_changes(first: System, folder: Path) -> None:
-    copy = folder / "copy"
-    [one, *_] = sorted((copy / "objects").rglob("*"), key=lambda path: path.is_dir())
+    copy = folder / "own"
+    assert lms_of(first, "backup", "create", str(copy)).returncode == 0
+    one = next(path for path in sorted(copy.rglob("*")) if path.is_file() and path.name != "manifest.json")
     content = one.read_bytes()
     try:
         one.write_bytes(content[:-1] + b"?")
-        verified = lms(first, "backup", "verify", str(copy))
+        verified = lms_of(first, "backup", "verify", str(copy))
         assert verified.returncode == 1
         assert "not as it was" in verified.stdout
         one.unlink()
-        assert "is missing" in lms(first, "backup", "verify", str(copy)).stdout
-        refused = lms(first, "backup", "restore", str(copy), "--replace")
+        assert "is missing" in lms_of(first, "backup", "verify", str(copy)).stdout
+        refused = lms_of(first, "backup", "restore", str(copy), "--replace")
         assert refused.returncode != 0
         assert "nothing was restored" in refused.stderr
     finally:
         one.write_bytes(content)
-    assert lms(first, "backup", "verify", str(folder)).returncode != 0
+    assert lms_of(first, "backup", "verify", str(folder)).returncode != 0
+
+
+async def test_a_role_that_may_not_make_databases_is_told_so(lms: Lms) -> None:
+    role = f"lms_{uuid4().hex[:8]}"
+    await on_server(f"CREATE ROLE {role} LOGIN PASSWORD 'a password of nobody'")
+    await on_server(f"GRANT pg_read_all_data TO {role}")
+    parts = urlsplit(lms.context.settings.database_url)
+    url = urlunsplit(parts._replace(netloc=f"{role}:a%20password%20of%20nobody@{parts.hostname}:{parts.port}"))
+    with pytest.raises(StartRefused, match="CREATEDB"):
+        async with empty_database(url, replace=True):
+            raise AssertionError("there is no database to restore into")
+    await on_server(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_a_folder_that_cannot_be_made_is_told(first: System) -> None:
+    refused = lms_of(first, "backup", "create", "/proc/no-such")
+    assert (refused.returncode, len(refused.stderr.strip().splitlines())) == (2, 1)

@@ -63,7 +63,7 @@ def test_a_real_prometheus_reads_a_running_system(tmp_path: Path) -> None:
         token = tmp_path / "token"
         token.write_text("needed in production only")
         config = (
-            config.replace("/run/secrets/metrics_token", str(token))
+            config.replace("/run/secrets/lms_metrics_token", str(token))
             .replace("api:8000", running.url.removeprefix("http://"))
             .replace("15s", "1s")
         )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from random import choice
 from typing import Any
@@ -11,6 +15,7 @@ from uuid import uuid4
 import asyncpg
 import httpx2
 import pytest
+from running import free_port
 
 from lms_core import heartbeats, inputs, operations
 from lms_core.errors import Unavailable
@@ -19,6 +24,7 @@ from lms_core.measures import Measures
 from lms_core.relay import Relay
 from lms_core.scheduler import run_scheduler
 from lms_core.testing import PASSWORD, Lms, School, application
+from lms_core.worker import CelerySender
 
 pytestmark = pytest.mark.anyio
 
@@ -293,3 +299,42 @@ def test_a_database_that_cannot_work_is_away(state: str) -> None:
     error = asyncpg.PostgresError("planted")
     error.sqlstate = state
     assert database_problem(error).status == 503
+
+
+async def test_a_worker_shows_what_it_did_on_a_port_of_its_own(lms: Lms, school: School) -> None:
+    """As in containers, which share no folder with the API."""
+    settings, port = lms.context.settings, free_port()
+    variables = {
+        **os.environ,
+        "LMS_ENV": "production",
+        "LMS_SECRET_KEY": settings.secret_key + "of a school",
+        "LMS_DATABASE_URL": settings.database_url,
+        "LMS_REDIS_URL": settings.redis_url,
+        "LMS_METRICS_PORT": str(port),
+        "LMS_METRICS_TOKEN": "a-metrics-token",
+        "LMS_INTERNAL_NETWORKS": "10.0.0.0/8",
+        "LMS_SECRETS": "/",
+    }
+    variables.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    await lms.work_off()
+    await lms.context.redis.flushdb()
+    command = [sys.executable, "-m", "lms_core.cli", "worker"]
+    worker = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deleted = (await school.principal.delete(f"/courses/{school.course['id']}")).json()
+        relay = Relay(lms.context, CelerySender(settings))
+        deadline = time.monotonic() + 60
+        while (await school.principal.get(f"/deletions/{deleted['id']}")).json()["state"] != "deleted":
+            assert time.monotonic() < deadline
+            await relay.pass_once()
+            await asyncio.sleep(0.2)
+        token = {"Authorization": "Bearer a-metrics-token"}
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/metrics")).status_code == 403
+            assert (await client.get("/metrics", headers={"Authorization": "Bearer x"})).status_code == 403
+            assert (await client.get("/health", headers=token)).status_code == 404
+            shown = (await client.get("/metrics", headers=token)).text
+        assert 'lms_deliveries_total{handler="core.cascade",outcome="done"}' in shown
+    finally:
+        worker.terminate()
+        worker.wait(30)

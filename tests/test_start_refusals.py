@@ -151,7 +151,12 @@ def test_production_starts_with_what_is_safe(tmp_path: Path) -> None:
         ({"LMS_CORS_ORIGINS": "front.example"}, "'front.example'"),
         ({"LMS_DATABASE_POOL": "many"}, "LMS_DATABASE_POOL"),
         ({"LMS_DATABASE_URL": "mysql://x/y"}, "LMS_DATABASE_URL"),
-        ({"LMS_REDIS_URL": "http://x"}, "LMS_REDIS_URL"),
+        ({"LMS_REDIS_URL": "http://x"}, "redis://host:6379/0"),
+        ({"LMS_SMTP_URL": "foo://bar"}, "smtp://user:password@mail.example.org:587"),
+        ({"LMS_PUBLIC_URL": "notaurl"}, "https://lms.example.org"),
+        ({"LMS_TRUSTED_PROXIES": "foo"}, "LMS_TRUSTED_PROXIES has 'foo'"),
+        ({"LMS_INTERNAL_NETWORKS": "10.0.0.1/8"}, "10.0.0.1/8 has host bits set"),
+        ({"LMS_SECRETS": "/nowhere/at/all"}, "/nowhere/at/all, which is no folder"),
     ],
 )
 def test_production_refuses_what_is_unsafe(tmp_path: Path, changes: dict[str, str], expected: str) -> None:
