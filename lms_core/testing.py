@@ -64,7 +64,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             "LMS_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "LMS_PLUGINS_FILE": str(REPOSITORY / "plugins.toml"),
             "LMS_DATA": folder.name,
-            "LMS_LOG_LEVEL": "INFO",
+            "LMS_LOG_LEVEL": "WARNING",
             FOLDER: folder.name,
         }
     )

@@ -115,7 +115,9 @@ def served(variables: dict[str, str]) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     # Into a file, not a pipe: nobody reads while it runs, and a full pipe stops whoever writes.
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, env=variables, cwd=REPOSITORY, stderr=log, text=True)
+        process = subprocess.Popen(
+            command, env={**variables, "LMS_LOG_LEVEL": "INFO"}, cwd=REPOSITORY, stderr=log, text=True
+        )
         try:
             deadline = time.monotonic() + DEADLINE_SECONDS
             while time.monotonic() < deadline:
@@ -142,7 +144,12 @@ def logged(log: IO[str]) -> str:
 def system(data: Path, **more: str) -> Iterator[System]:
     """A system on a data folder, with more variables in its environment; stopped, with nothing left, at the end."""
     environment = {key: value for key, value in os.environ.items() if key not in OURS}
-    environment |= {"LMS_ADMIN_EMAIL": ADMIN_EMAIL, "LMS_ADMIN_PASSWORD": ADMIN_PASSWORD, **more}
+    environment |= {
+        "LMS_LOG_LEVEL": "INFO",
+        "LMS_ADMIN_EMAIL": ADMIN_EMAIL,
+        "LMS_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        **more,
+    }
     running = System(data, environment)
     running.start()
     try:
