@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform as machine
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from lms_core.uow import Context
 OLDEST_POSTGRES = 150_000
 """As PostgreSQL itself says it (server_version_num): 15, the first with unique indexes of NULLs."""
 OLDEST_REDIS = (6, 2)
+WATCH_SECONDS = 3.0
 CLOCK_SECONDS = 5.0
 """Tokens and signatures live for minutes; machines with NTP differ by milliseconds."""
 SERVER = """
@@ -44,6 +46,7 @@ async def examine(platform: Platform) -> AsyncIterator[Finding]:
     for finding in settings_findings(platform.settings):
         yield finding
     async with running(Context.create(platform)) as context:
+        await look_at_the_replica(context)
         report = await health_report(context)
         found = {check["name"]: check["status"] == "ok" for check in report["checks"] if check["plugin"] == "core"}
         for check in report["checks"]:
@@ -58,6 +61,14 @@ async def examine(platform: Platform) -> AsyncIterator[Finding]:
         for examination in platform.extensions_of(Examination):
             async for finding in patiently(examination.name, examination.examine(context)):
                 yield Finding(finding.is_well, f"{examination.name} {finding.text}")
+
+
+async def look_at_the_replica(context: Context) -> None:
+    """It counts as away until its watch has looked."""
+    context.start_watch()
+    deadline = time.monotonic() + WATCH_SECONDS
+    while context.replica is not None and context.replica.away and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
 
 
 async def patiently(name: str, findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hmac
 import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address, ip_network
 from os import environ
 from pathlib import Path
 
 from lms_core import metrics
 from lms_core.config import Settings
 from lms_core.errors import StartRefused
+from lms_core.operators import may_see_internals
 
 
 def begin(settings: Settings) -> None:
@@ -33,10 +32,14 @@ def serve(settings: Settings) -> None:
             """The figures, or a refusal."""
             if self.path.partition("?")[0] != "/metrics":
                 self.answer(404, b"Only /metrics is here.\n")
-            elif settings.production and not may_read(settings, self):
+            elif not may_see_internals(settings, self.lowered(), self.client_address[0]):
                 self.answer(403, b"This needs LMS_METRICS_TOKEN.\n")
             else:
                 self.answer(200, metrics.as_text())
+
+        def lowered(self) -> dict[str, str]:
+            """The headers by names in small letters."""
+            return {name.lower(): value for name, value in self.headers.items()}
 
         def answer(self, status: int, body: bytes) -> None:
             """As Prometheus reads it."""
@@ -54,14 +57,3 @@ def serve(settings: Settings) -> None:
     except OSError as error:
         raise StartRefused(f"LMS_METRICS_PORT {settings.metrics_port} can't be used ({error.strerror}).") from None
     threading.Thread(target=server.serve_forever, daemon=True).start()
-
-
-def may_read(settings: Settings, request: BaseHTTPRequestHandler) -> bool:
-    """Whoever has the token, or comes from an internal network; nothing that a proxy passes on has an address we know."""
-    told = request.headers.get("Authorization", "")
-    if settings.metrics_token and hmac.compare_digest(told.encode(), f"Bearer {settings.metrics_token}".encode()):
-        return True
-    if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
-        return False
-    address = ip_address(request.client_address[0])
-    return any(address in ip_network(network.strip()) for network in settings.internal_networks.split(","))

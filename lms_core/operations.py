@@ -7,7 +7,6 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from lms_core import heartbeats, mail, metrics
 from lms_core.errors import Forbidden, Unavailable
 from lms_core.measures import DEAD, Measures
 from lms_core.migrate import Position, scripts
+from lms_core.operators import may_see_internals
 from lms_core.pagination import JsonBytes, Page, PageParams
 from lms_core.routing import Router, Uow, public, signed_in
 from lms_core.uow import Context
@@ -67,23 +67,9 @@ class KnownHealth:
 
 
 def is_operator(request: Request) -> bool:
-    """Whether the caller may see internals: anybody in development; in production the token, or an internal address.
-
-    Internal are the networks of `LMS_INTERNAL_NETWORKS`, this machine alone by default: behind a proxy in another
-    container every stranger would seem to come from a private address.
-    """
-    settings = request.app.state.context.settings
-    if not settings.production:
-        return True
-    if settings.metrics_token and request.headers.get("authorization") == f"Bearer {settings.metrics_token}":
-        return True
-    if "x-forwarded-for" in request.headers or "forwarded" in request.headers or request.client is None:
-        return False
-    try:
-        address = ip_address(request.client.host)
-        return any(address in ip_network(network.strip()) for network in settings.internal_networks.split(","))
-    except ValueError:
-        return False
+    """Whether the caller may see internals."""
+    address = request.client.host if request.client else None
+    return may_see_internals(request.app.state.context.settings, request.headers, address)
 
 
 async def run_check(context: Context, plugin: str, name: str, check: Any, critical: bool) -> dict[str, Any]:

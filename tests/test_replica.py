@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from lms_core import engine_postgres, operations
-from lms_core.doctor import of_database
+from lms_core.doctor import examine, of_database
 from lms_core.engine_postgres import Postgres
 from lms_core.engines import Engines
 from lms_core.migrate import upgrade
@@ -133,6 +133,12 @@ async def test_what_was_answered_is_there_for_readers(running: Lms) -> None:
     assert report["status"] == "ok" or {one["name"] for one in report["checks"] if one["status"] != "ok"} <= {
         "relay", "scheduler", "worker"
     }  # fmt: skip
+
+
+async def test_the_doctor_asks_the_replica(running: Lms, platform: Platform) -> None:
+    [found] = [one async for one in examine(platform) if one.text.startswith("core replica: ")]
+    assert found.is_well
+    assert "s behind" in found.text
 
 
 async def test_who_may_what_is_never_read_from_a_replica_that_is_late(pair: Pair, running: Lms) -> None:
