@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import lms_core
+from lms_core import garbage
 from lms_core.commands import load, settings_now
 from lms_core.commands.backups import backups
 from lms_core.commands.database import database
@@ -251,11 +252,12 @@ class CommandLine:
 
     def preload(self) -> None:
         """Import what the processes of `up` need, the enabled plugins included. Raises StartRefused."""
-        for module in ("http", "relay", "scheduler", "setup", "worker"):
-            importlib.import_module(f"lms_core.{module}")
-        for module in ("celery.apps.worker", "celery.concurrency.prefork", "uvicorn", "uvloop"):
-            importlib.import_module(module)
-        load()
+        with garbage.kept():
+            for module in ("http", "relay", "scheduler", "setup", "worker"):
+                importlib.import_module(f"lms_core.{module}")
+            for module in ("celery.apps.worker", "celery.concurrency.prefork", "uvicorn", "uvloop"):
+                importlib.import_module(module)
+            load()
 
     def run(self, arguments: list[str]) -> int:
         """Run one command; the exit code."""

@@ -7,8 +7,10 @@ processes get a database each, copied from one migrated template.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -44,6 +46,11 @@ TEMPLATE = "lms_template"
 FOLDER = "LMS_TEST_FOLDER"
 REPOSITORY = Path(__file__).parent.parent
 
+# httpx2 asks before each request whether trio is there, and Python would look for it in every folder each time.
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
+# Until all tests are imported; see lms_core/garbage.py.
+gc.disable()
+
 _engines: list[Engines] = []
 _folders: list[tempfile.TemporaryDirectory[str]] = []
 
@@ -69,6 +76,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         }
     )
     asyncio.run(make_template())
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """All is imported: from now on only what tests make is looked through for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

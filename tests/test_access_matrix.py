@@ -227,6 +227,7 @@ class World:
     below: dict[str, Any]
     people: str
     callers: tuple[Caller, ...]
+    operations: dict[str, tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +238,7 @@ async def world(lms: Lms) -> World:
     below = await lms.make_institution(here.institution["id"])
     callers = (here.student, here.teacher, here.principal, await lms.admin())
     people = await finish(lms, here.principal, b"email,full_name\na@example.org,Ada\n", "text/csv", "people.csv")
-    return World(lms, here, there, course, below, people["id"], callers)
+    return World(lms, here, there, course, below, people["id"], callers, await operations(lms))
 
 
 def course_at(world: World, place: str) -> str:
@@ -576,7 +577,7 @@ async def test_the_public_operations_are_those_of_the_table(lms: Lms) -> None:
 
 @pytest.mark.parametrize("operation", PERSONAL)
 async def test_what_concerns_the_caller_is_for_everybody_who_is_signed_in(world: World, operation: str) -> None:
-    method, path = (await operations(world.lms))[operation]
+    method, path = world.operations[operation]
     body = {"current_password": PASSWORD, "new_password": f"{PASSWORD} too"}
     options = {"json": body} if operation == "auth_change_password" else {}
     assert (await world.lms.anonymous.send(method, path, **options)).status_code == 401
@@ -591,7 +592,7 @@ async def test_what_concerns_the_caller_is_for_everybody_who_is_signed_in(world:
 
 @pytest.mark.parametrize("operation", MATRIX)
 async def test_access(world: World, operation: str) -> None:
-    method, path = (await operations(world.lms))[operation]
+    method, path = world.operations[operation]
     kind, *columns = MATRIX[operation]
     wrong = []
     for place, column in zip(PLACES, columns, strict=True):

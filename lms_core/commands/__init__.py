@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from lms_core import garbage
+
 if TYPE_CHECKING:
     from lms_core.config import Settings
     from lms_core.platform import Platform
@@ -28,12 +30,13 @@ def settings_now() -> Settings:
 
 def load() -> Platform:
     """The enabled plugins."""
-    from lms_core.logs import configure_logs
-    from lms_core.platform import load_platform
+    with garbage.kept():
+        from lms_core.logs import configure_logs
+        from lms_core.platform import load_platform
 
-    settings = settings_now()
-    configure_logs(settings)
-    return load_platform(settings)
+        settings = settings_now()
+        configure_logs(settings)
+        return load_platform(settings)
 
 
 async def with_context(work: Callable[[Context], Awaitable[None]]) -> None:
