@@ -30,8 +30,9 @@ from lms_files.workplaces import workplace
 logger = logging.getLogger(__name__)
 
 KINDS: dict[type[Job], str] = {InspectJob: "inspect", ProcessJob: "process"}
-# Where programs and libraries are. Nothing else of our environment goes to the child: it has our secrets in it.
-PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
+# Where programs and libraries are, and these compiled: else each child compiles them anew. Nothing else of our
+# environment goes to the child: it has our secrets in it.
+PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONPYCACHEPREFIX", "LD_LIBRARY_PATH")
 DETAIL_CHARACTERS = 2000
 KILLED_BEFORE_BLAMED = 3
 # Reasons of the child's own end: they say nothing about what an inspection asks.
