@@ -16,7 +16,10 @@ from lms_core.cli import CommandLine
 REPOSITORY = Path(__file__).parent.parent
 SECONDS = 120
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["lms_core.migrate", "lms_core.platform", "lms_core.sdk", "lms_core.setup"])
+FORKS.set_forkserver_preload(
+    # The last one is what takes longest of what our own plugins import.
+    ["lms_core.http", "lms_core.migrate", "lms_core.platform", "lms_core.sdk", "lms_core.setup", "aioboto3"]
+)
 
 
 def install(source: Path, target: Path, name: str) -> None:
