@@ -8,15 +8,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import uuid4
 
 import hostile_samples
 import httpx2
-import psutil
 import pytest
 import samples
-from browser import PDF, described, downloaded, fetch, finish, send_form, send_parts, upload
+from browser import PDF, browsing, described, downloaded, fetch, finish, send_form, send_parts, upload
 from lms_files import lifecycle, storage, sweeps
 from lms_files.content_types import DOCX
 from lms_files.settings import MIB, FilesSettings
@@ -229,7 +230,7 @@ async def test_an_edited_download_is_refused(lms: Lms, school: School) -> None:
     ):
         assert edited != url
         assert (await fetch(edited)).status_code in (400, 403), edited
-    async with httpx2.AsyncClient() as client:
+    async with browsing() as client:
         for method in ("HEAD", "PUT", "DELETE", "POST"):
             assert (await client.request(method, url, content=b"x")).status_code in (400, 403, 405)
     assert (await fetch(url)).status_code == 200
@@ -245,7 +246,7 @@ async def test_parts_are_of_the_signed_length_number_and_upload(
     theirs = parse_qs(urlsplit(other["upload"]["parts"][0]["url"]).query)["uploadId"][0]
     upload_id = parse_qs(urlsplit(first).query)["uploadId"][0]
     size = mine["upload"]["part_size"]
-    async with httpx2.AsyncClient(timeout=60) as client:
+    async with browsing(timeout=60) as client:
         for url, length in (
             (first, size - 1),
             (first, size + 1),
@@ -293,7 +294,7 @@ async def test_parts_replayed_after_the_end_change_nothing(
     await lms.work_off()
     before = (await school.student.get(path)).json()
     assert before["state"] == "ready"
-    async with httpx2.AsyncClient() as client:
+    async with browsing() as client:
         answer = await client.put(file["upload"]["parts"][0]["url"], content=content[::-1])
         assert answer.status_code in (404, 200)
     for body in (parts, None, {"parts": [{"number": 1, "etag": "other"}]}):
@@ -448,21 +449,31 @@ def watched_children() -> Iterator[dict[int, int]]:
 
     The kernel's own count of ended children is no use: it begins with what the process that forked them had.
     """
+    children: list[asyncio.subprocess.Process] = []
     peaks: dict[int, int] = {}
     over = threading.Event()
+    start = asyncio.create_subprocess_exec
+
+    # Told by who starts them: to look for them among all processes of the machine takes longer than they do.
+    async def start_and_tell(*command: Any, **options: Any) -> asyncio.subprocess.Process:
+        child = await start(*command, **options)
+        if "lms_files.extraction" in command:
+            children.append(child)
+        return child
 
     def watch() -> None:
         while not over.wait(0.005):
-            for child in psutil.Process().children():
-                with suppress(psutil.Error, OSError):
-                    if "lms_files.extraction" in child.cmdline():
-                        # One that has just ended has none any more.
+            for child in children:
+                # One that has just ended has none any more.
+                with suppress(OSError):
+                    if child.returncode is None:
                         peaks[child.pid] = max(peaks.get(child.pid, 0), peak_of(child.pid))
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield peaks
+        with patch.object(asyncio, "create_subprocess_exec", start_and_tell):
+            yield peaks
     finally:
         over.set()
         thread.join()

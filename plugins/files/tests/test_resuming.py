@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx2
 import pytest
 import samples
-from browser import described, downloaded, send_form, send_parts
+from browser import browsing, described, downloaded, send_form, send_parts
 from lms_files import uploads
 from lms_files.settings import MIB, FilesSettings
 from lms_files.storage import store_of
@@ -28,7 +27,7 @@ async def begun(lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch) -> di
 
 async def send_some(upload: dict[str, Any], *numbers: int) -> None:
     """PUT these parts; what the store answers is forgotten."""
-    async with httpx2.AsyncClient(timeout=60) as client:
+    async with browsing(timeout=60) as client:
         for part in upload["parts"]:
             if part["number"] in numbers:
                 start = (part["number"] - 1) * upload["part_size"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx2
 import pytest
 import samples
-from browser import finish
+from browser import browsing, finish
 
 from lms_core.testing import Caller, Lms, School
 
@@ -21,7 +20,7 @@ async def upload(lms: Lms, caller: Caller, course: str, name: str, content_type:
     body = {"filename": name, "content_type": content_type, "size": len(content), "course_id": course}
     made = await caller.create("/files", body)
     form = made["upload"]
-    async with httpx2.AsyncClient() as browser:
+    async with browsing() as browser:
         sent = await browser.post(form["url"], data=form["fields"], files={"file": (name, content)})
     assert sent.status_code in (200, 201, 204), sent.text
     assert (await caller.post(f"/files/{made['id']}/complete")).status_code == 202

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from browser import browsing
 from lms_sso.sign_in import redirect_uri
 from providers import CHALLENGE, FRONT_END, Realm, make_realm
 
@@ -31,7 +32,7 @@ def claims_of(email: str | None = None, **more: Any) -> dict[str, Any]:
 async def at_provider(realm: Realm, location: str, claims: dict[str, Any] | None) -> dict[str, str]:
     """Go through the provider's pages; what it sends the browser back with."""
     headers = {"X-Deny": "1"} if claims is None else {"X-Claims": json.dumps(claims)}
-    async with httpx2.AsyncClient(headers=headers) as browser:
+    async with browsing(headers=headers) as browser:
         while not location.startswith(redirect_uri(realm.lms.context)):
             answer = await browser.get(location)
             assert answer.status_code in (302, 303), answer.text
@@ -297,7 +298,7 @@ async def test_signing_out_ends_the_session_and_says_where_to_go(realm: Realm, o
     assert answer.status_code == 200
     assert answer.json()["url"].startswith(f"{oidc}/session/end?")
     assert (await caller.get("/users/me")).status_code == 401
-    async with httpx2.AsyncClient() as browser:
+    async with browsing() as browser:
         assert (await browser.get(answer.json()["url"])).status_code == 200
     by_password = await realm.lms.make_user()
     assert (await by_password.post("/sso/sign-out")).json() == {"url": None}
