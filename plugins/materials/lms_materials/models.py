@@ -13,6 +13,8 @@ from lms_core.sdk import Field, Record, Table, new_id
 
 MOMENT: Any = DateTime(timezone=True)
 POINTS: Any = Numeric(8, 2)
+COURSE_AND_WORDS = (text("(ARRAY[course_id])"), "vector")
+IN_ONE_INDEX: dict[str, Any] = {"postgresql_using": "gin"}
 
 
 class Module(Table, table=True):
@@ -231,18 +233,21 @@ class Audience(Record, table=True):
 class MaterialText(SQLModel, table=True):
     """What search looks at: the title and body (page 0), and a document's pages from 1 on, long ones in pieces.
 
-    `vector` holds each word as it is and, by the text search configuration `language`, its stem.
+    `vector` holds each word as it is and, by the text search configuration `language`, its stem. A trigger keeps
+    `course_id`, which is the material's and never changes.
     """
 
     __tablename__ = "materials_text"
     # One for each sort of text: search looks for so many of each, and would else read all of one to find the other.
+    # Each answers for words alone as well. As an array, a thousand courses are one question, and need no extension.
     __table_args__ = (
-        Index("ix_materials_text_written", "vector", postgresql_using="gin", postgresql_where=text("page = 0")),
-        Index("ix_materials_text_pages", "vector", postgresql_using="gin", postgresql_where=text("page > 0")),
+        Index("ix_materials_text_course_written", *COURSE_AND_WORDS, **IN_ONE_INDEX, postgresql_where=text("page = 0")),
+        Index("ix_materials_text_course_pages", *COURSE_AND_WORDS, **IN_ONE_INDEX, postgresql_where=text("page > 0")),
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
     material_id: UUID = Field(foreign_key="materials_material.id", index=True)
+    course_id: UUID | None = None
     page: int
     title: str
     text: str

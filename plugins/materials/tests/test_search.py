@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 import samples
 from browser import finish
@@ -181,6 +183,57 @@ async def test_search_is_one_statement_where_it_finds_something(lms: Lms, school
     async with lms.counted() as counted:
         await titles(school, "osmosis")
     assert counted.statements == 1
+
+
+async def test_what_others_write_hides_nothing(lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may read few of the texts that have a word finds them, in each of the ways in which texts are looked through."""
+    other = await lms.make_school()
+    for number in range(3):
+        await make_page(lms, other, f"Theirs {number}", "osmosis")
+    await make_page(lms, school, "Ours", "osmosis")
+    await make_page(lms, school, "Also ours", "diffusion")
+    monkeypatch.setattr(search, "CANDIDATES", 2)
+    admin = await lms.admin()
+    for few_courses, few_texts in ((100, 500), (100, 0), (2, 0), (0, 0)):
+        monkeypatch.setattr(search, "FEW_COURSES", few_courses)
+        monkeypatch.setattr(search, "FEW_TEXTS", few_texts)
+        monkeypatch.setattr(search, "_reads", {})
+        for caller in (school.student, school.teacher, school.principal) if few_courses else (school.principal,):
+            for q in ("osmosis", "osmo", "osmosis -diffusion", '"osmosis"', "osmosis or swimming"):
+                hits = await caller.items("/materials/search", q=q)
+                assert [hit["title"] for hit in hits] == ["Ours"], (few_courses, few_texts, q)
+        assert len(await admin.items("/materials/search", q="osmosis")) == 2
+
+
+async def test_only_what_must_not_be_there(lms: Lms, school: School) -> None:
+    await make_page(lms, school, "One", "osmosis")
+    await make_page(lms, school, "Two", "diffusion")
+    for caller in (school.student, school.teacher, school.principal):
+        assert [hit["title"] for hit in await caller.items("/materials/search", q="-osmosis")] == ["Two"]
+    assert await titles(school, "-osmosis") == ["Two"]
+
+
+@pytest.mark.parametrize("name", ["written", "pages"])
+async def test_courses_and_words_are_one_question_to_the_index(lms: Lms, name: str) -> None:
+    connection = await asyncpg.connect(lms.context.settings.database_url)
+    try:
+        await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+        sort = "page = 0" if name == "written" else "page > 0"
+        found = await connection.fetch(
+            f"EXPLAIN SELECT id FROM materials_text WHERE {sort} AND ARRAY[course_id] && $1 AND vector @@ $2::text::tsquery",
+            [uuid4()], "osmosis",
+        )  # fmt: skip
+        plan = "\n".join(row[0] for row in found)
+        assert f"ix_materials_text_course_{name}" in plan
+        assert re.search(r"Index Cond: \(\(ARRAY\[course_id\] && .* AND \(vector @@", plan), plan
+    finally:
+        await connection.close()
+
+
+async def test_texts_of_older_processes_have_their_course_too(lms: Lms, school: School) -> None:
+    made = await make_page(lms, school, "Page", "osmosis")
+    [row] = await lms.sql("SELECT course_id FROM materials_text WHERE material_id = :id", id=made["id"])
+    assert str(row["course_id"]) == school.course["id"]
 
 
 async def test_reindexing(lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch) -> None:
