@@ -27,7 +27,6 @@ from sqlalchemy import (
     cast,
     column,
     exists,
-    false,
     func,
     literal_column,
     or_,
@@ -51,7 +50,7 @@ from lms_materials.schemas import Hit
 CANDIDATES = 1_000
 # So many texts are read one by one sooner than the index is asked for them: the beginning of a word makes it go through
 # every text of everybody that has such a word.
-FEW_TEXTS = 500
+FEW_TEXTS = 1_000
 # In so many courses at most the index looks for words at once; of more, it takes the newest, and then all there are.
 FEW_COURSES = 100
 SNIPPET = "MaxFragments=2, MinWords=8, MaxWords=24, StartSel=«, StopSel=»"
@@ -187,8 +186,11 @@ def looked_through(queries: Any, scope: Scope, sorts: Any) -> Any:
     reached = scope.reach.courses().subquery()
     has = col(MaterialText.vector).op("@@")
     asked, words = in_any_language(queries, queries.c.query), in_any_language(queries, queries.c.words)
-    # What only says which words must not be there would make the index go through all that it holds.
-    names_words = func.coalesce(func.querytree(asked).not_in(["", "T"]), false())
+    # Beginnings come after whole words: the index goes through all texts of everybody that have such a word.
+    begins = bindparam("q_tail", type_=String()) != literal_column("''")
+    # What only says which words must not be there would make the index go through all that it holds. What asks for
+    # nothing (NULL) the index answers at once.
+    names_words = func.coalesce(func.querytree(asked).not_in(["", "T"]), true())
     is_large: Any = true()
     facts: list[Any] = [names_words.label("names_words")]
     if not scope.reach.is_everything:
@@ -211,9 +213,11 @@ def looked_through(queries: Any, scope: Scope, sorts: Any) -> Any:
             some = texts(sort, in_courses(known("courses"))).limit(literal_column(str(FEW_TEXTS + 1))).subquery()
             number = select(func.count()).select_from(some).scalar_subquery()
             by_one = and_(is_small, or_(~known("names_words"), number <= FEW_TEXTS))
+            inside, by_index = in_courses(known("courses")), and_(meant, is_small, ~by_one)
             parts += [
-                texts(sort, in_courses(known("courses")), meant, by_one),
-                texts(sort, in_courses(known("courses")), has(asked), meant, is_small, ~by_one),
+                texts(sort, inside, meant, by_one),
+                texts(sort, inside, has(words), by_index),
+                texts(sort, inside, has(asked), ~has(words), by_index, begins),
             ]
         if scope.reach.may_be_large:
             newest = in_courses(known("newest"))
