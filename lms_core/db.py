@@ -331,7 +331,9 @@ class Database:
         self.refuse_while_away()
         pool = self.reads.get(plan_once) or await self.open_reads(plan_once)
         self.statements += 1
-        async with pool.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+        # Where one is free there is nothing to wait for, and a time limit would cost more than taking it.
+        limit = None if pool.get_idle_size() else CONNECT_TIMEOUT_SECONDS
+        async with pool.acquire(timeout=limit) as connection:
             try:
                 rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
             except asyncpg.InternalClientError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import cache
 from uuid import uuid4
 
 import structlog
@@ -12,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lms_core import tracing
+from lms_core.logs import REQUEST_ID, log_access
 
 log = structlog.get_logger("lms.access")
 
@@ -76,10 +78,8 @@ class Edge:
             await send(message)
 
         IN_FLIGHT.inc()
-        with (
-            structlog.contextvars.bound_contextvars(request_id=request_id),
-            tracing.span_of_request(labelled, scope["headers"], request_id) as span,
-        ):
+        outside = REQUEST_ID.set(request_id)
+        with tracing.span_of_request(labelled, scope["headers"], request_id) as span:
             try:
                 await self.app(scope, receive, send_with_headers)
             except ClientDisconnect:
@@ -92,9 +92,22 @@ class Edge:
                 elapsed = time.monotonic() - started
                 route = scope.get("lms_template", "other")
                 tracing.answered(span, labelled, route, status)
-                REQUESTS.labels(labelled, route, str(status)).inc()
-                DURATION.labels(labelled, route).observe(elapsed)
-                log.info("request", method=method, path=scope["path"], status=status, ms=round(elapsed * 1000, 1))
+                requests_of(labelled, route, status).inc()
+                duration_of(labelled, route).observe(elapsed)
+                log_access(method, scope["path"], status, round(elapsed * 1000, 1))
+                REQUEST_ID.reset(outside)
+
+
+@cache
+def requests_of(method: str, route: str, status: int) -> Counter:
+    """The counter of one outcome of one route."""
+    return REQUESTS.labels(method, route, str(status))
+
+
+@cache
+def duration_of(method: str, route: str) -> Histogram:
+    """The histogram of one route."""
+    return DURATION.labels(method, route)
 
 
 def is_page(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -32,6 +32,7 @@ from lms_core.platform import Platform, routes_of
 from lms_core.process_metrics import reporting
 from lms_core.rate_limit import RATE_LIMIT_HEADERS, rate_limit_of
 from lms_core.recycle_bin import router as recycle_bin_router
+from lms_core.route_index import QuickReads, RouteIndex
 from lms_core.routing import GuardedRoute, Router
 from lms_core.uow import Context, is_away, is_retryable, sqlstate
 
@@ -92,15 +93,18 @@ def create_app(platform: Platform) -> ASGIApp:
     for plugin in platform.plugins:
         for router in plugin.routers:
             mount(app, router, f"{settings.api_prefix}/{plugin.name}", plugin.name)
+    index = RouteIndex(app)
+    app.router.routes.insert(0, index)
     add_error_handlers(app)
     document(app)
     over_https = settings.public_url.startswith("https://")
+    reading = QuickReads(app, index)
     if not settings.cors_origins:
-        return Edge(app, over_https)
+        return Edge(reading, over_https)
     # Around everything, not added to the application: pages must be able to read an answer 500, too.
     return Edge(
         CORSMiddleware(
-            app,
+            reading,
             allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
             allow_methods=["*"],
             allow_headers=["*"],
@@ -114,7 +118,6 @@ def mount(app: FastAPI, router: Router, prefix: str, tag: str) -> None:
     """Put a router's routes in front of clients."""
     for route in routes_of(router):
         route.template = prefix + route.path
-    router.mounted_at = prefix
     app.include_router(router, prefix=prefix, tags=[tag])
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 import structlog
 
 from lms_core.config import Settings
@@ -86,10 +89,62 @@ def secrets_of(settings: Settings) -> set[str]:
     return {secret for secret in given if len(secret) >= LEAST_CHARACTERS}
 
 
+REQUEST_ID: ContextVar[str | None] = ContextVar("lms_request_id", default=None)
+"""Of the request that is being served, for every line that is written meanwhile."""
+
+
+def add_request_id(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A processor of log lines: the request that they belong to."""
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        line.setdefault("request_id", request_id)
+    return line
+
+
+class AccessLog:
+    """The line of each answered request.
+
+    No other line is written as often, and the way through the loggers costs a fifth of a quick request; as JSON this one
+    goes straight to where the others go.
+    """
+
+    def __init__(self) -> None:
+        self.logger = structlog.get_logger("lms.access")
+        self.handler: logging.StreamHandler[Any] | None = None
+        self.redaction: Redaction | None = None
+
+    def configure(self, handler: logging.StreamHandler[Any], redaction: Redaction, production: bool) -> None:
+        """Where lines go."""
+        as_json = production and logging.getLogger("lms.access").isEnabledFor(logging.INFO)
+        self.handler, self.redaction = (handler, redaction) if as_json else (None, None)
+
+    def __call__(self, method: str, path: str, status: int, ms: float) -> None:
+        """Write it; `ms` is how long the answer took."""
+        if self.handler is None or self.redaction is None:
+            self.logger.info("request", method=method, path=path, status=status, ms=ms)
+            return
+        line = {
+            "method": method,
+            "path": self.redaction.without(path),
+            "status": status,
+            "ms": ms,
+            "event": "request",
+            "request_id": REQUEST_ID.get(),
+            "logger": "lms.access",
+            "level": "info",
+            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        }
+        self.handler.stream.write(msgspec.json.encode(add_trace_id(None, "", line)).decode() + "\n")
+
+
+log_access = AccessLog()
+
+
 def configure_logs(settings: Settings) -> None:
     """Send this process's logs, the libraries' included, through structlog to standard error."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_request_id,
         add_trace_id,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
@@ -100,12 +155,13 @@ def configure_logs(settings: Settings) -> None:
     if not settings.production:
         plain = structlog.dev.plain_traceback
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+    redaction = Redaction(settings)
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            Redaction(settings),
+            redaction,
             renderer,
         ],
     )
@@ -116,6 +172,7 @@ def configure_logs(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     # It says with every look at a version table that it looks.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    log_access.configure(handler, redaction, settings.production)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -183,6 +183,7 @@ class Listing:
         self.where = where
         self.readable: Readable = readable or (lambda uow: uow.readable(table_of(model)))
         self.reads: dict[Hashable, Read] = {}
+        self.names = tuple(out.model_fields)
 
     def guards(self, uow: UnitOfWork) -> dict[str, Filter]:
         """On which rows the caller has each permission that guards a column."""
@@ -195,7 +196,7 @@ class Listing:
     def selected(self, guards: Mapping[str, Filter]) -> list[Any]:
         """The columns of the answer, or those of which it is made."""
         mapped = inspect(self.model).columns
-        names = self.out.model_fields if self.made is None else self.columns
+        names = self.names if self.made is None else self.columns
         chosen = []
         for name in names:
             column = self.columns[name] if name in self.columns else mapped[name]
@@ -209,7 +210,7 @@ class Listing:
         """What the client gets of a row."""
         if self.made is not None:
             return self.made(decoded({name: row[name] for name in self.columns}))
-        return dict(zip(self.out.model_fields, row.values(), strict=False))
+        return dict(zip(self.names, row.values(), strict=False))
 
     def keys(self) -> list[tuple[str, type]]:
         """Names and types of the keyset order."""
@@ -345,13 +346,14 @@ class Point:
         """Bytes with an ETag."""
         version = row.pop("row_version")
         row = decoded(row)
-        response = JsonBytes(row if self.listing.made is None else self.listing.made(row), status)
-        response.headers["ETag"] = etag(version, bytes(response.body))
-        return response
+        body = ENCODER.encode(row if self.listing.made is None else self.listing.made(row))
+        return Response(body, status, {"ETag": etag(version, body)}, "application/json")
 
 
 def with_304(response: Response, if_none_match: str | None) -> Response:
     """304 without a body when the caller already has these bytes."""
+    if if_none_match is None:
+        return response
     tag = response.headers.get("ETag")
     if tag is not None and response.status_code == 200 and is_unchanged(if_none_match, tag):
         return Response(status_code=304, headers={"ETag": tag})

@@ -97,8 +97,9 @@ class Access:
     system: bool = False
     session_id: UUID | None = None
     scopes: dict[tuple[str, str | None], Scope] = field(default_factory=dict)
+    filters: dict[Hashable, Filter] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def everywhere(self) -> bool:
         """Whether no question needs asking: the program itself, or a super admin."""
         return self.system or any(role.role == SUPER_ADMIN and role.object_id is None for role in self.roles)
@@ -208,11 +209,17 @@ class Rules:
 
     def readable(self, access: Access, model: type[Table], dead: bool = False) -> Filter:
         """Which rows may this actor read; with `dead`, or could they if these lived?"""
-        return self.any_of(access, model, self.reading(model), "known" if dead else "read", dead)
+        name = "known" if dead else "read"
+        if (name, model) not in access.filters:
+            access.filters[name, model] = self.any_of(access, model, self.reading(model), name, dead)
+        return access.filters[name, model]
 
     def permitted(self, access: Access, permission: str, model: type[Table], name: str = "may") -> Filter:
         """On which rows does this actor have the permission? `name` keeps several in one statement apart."""
-        return self.any_of(access, model, [self.rule_for(model, permission)], name)
+        if (name, permission, model) not in access.filters:
+            rules = [self.rule_for(model, permission)]
+            access.filters[name, permission, model] = self.any_of(access, model, rules, name)
+        return access.filters[name, permission, model]
 
     def rule_for(self, model: type[Table], permission: str) -> ReadRule:
         """How a permission is asked on rows of a kind: as its own read rule says, else as those for people do."""

@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, Tracer, format_trace_id
+from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Span, SpanKind, StatusCode, Tracer, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import lms_core
@@ -144,7 +144,7 @@ def failed(span: Span, error: BaseException) -> None:
 
 def add_trace_id(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """A processor of log lines: the trace that they belong to."""
-    context = trace.get_current_span().get_span_context()
+    context = trace.get_current_span().get_span_context() if tracer is not None else INVALID_SPAN_CONTEXT
     if context.is_valid:
         line["trace_id"] = format_trace_id(context.trace_id)
     return line

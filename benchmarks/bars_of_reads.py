@@ -1,0 +1,114 @@
+"""The bars of reads: lists and points against the references, many routes, deep pages, search."""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks import data, tutorial
+from benchmarks.load import Asked, Sample, bearer, drive
+from benchmarks.raw import TOKEN
+from benchmarks.results import Result, ratios
+from benchmarks.system import Served, System
+from lms_core.pagination import seal_cursor
+
+MILLION, MANY = 1_000_000, 100_000
+CONNECTIONS = 16
+SECONDS = 1.5
+SEED = 7
+
+
+def round_of(system: System, served: Served, asked: list[Asked], seconds: float = SECONDS) -> Sample:
+    """One round of one arm, the requests one after the other and again from the start."""
+    requests = [each.on(served.url) for each in asked]
+    pids = {"process": served.pid, "PostgreSQL": system.pid("postgres")}
+    return drive(served.url, lambda n: requests[n % len(requests)], asked[0].good, seconds, CONNECTIONS, pids)
+
+
+def interleaved(
+    system: System, arms: dict[str, tuple[Served, list[Asked]]], rounds: int, seconds: float = SECONDS
+) -> dict[str, list[Sample]]:
+    """All arms, one round after the other, so that what else happens on the machine meets each of them."""
+    for served, asked in arms.values():
+        round_of(system, served, asked, 0.5)
+    found: dict[str, list[Sample]] = {name: [] for name in arms}
+    for _ in range(rounds):
+        for name, (served, asked) in arms.items():
+            found[name].append(round_of(system, served, asked, seconds))
+    return found
+
+
+def against(
+    bar: str, name: str, ours: list[Sample], theirs: list[Sample], limit: float | None, **details: float
+) -> list[Result]:
+    """Throughput against a reference, and the CPU of the process that answers."""
+    cpu = [one.cpu_ms("process") for one in ours]
+    of_database = [one.cpu_ms("PostgreSQL") for one in ours]
+    throughput = ratios([one.per_second for one in ours], [one.per_second for one in theirs])
+    of_cpu = ratios([one.cpu_ms("process") for one in theirs], cpu)
+    shown = {"ms": cpu[0], "PostgreSQL ms": of_database[0], "per second": ours[0].per_second, **details}
+    return [
+        Result(bar, f"{name}, throughput", throughput, "of it", ">=" if limit else "", limit, shown),
+        Result(bar, f"{name}, CPU of the process", of_cpu, "of it", ">=" if limit else "", limit),
+    ]
+
+
+def reads(system: System, rounds: int) -> list[Result]:
+    """`GET /courses?limit=50` and `GET /courses/{id}` at a million, against raw and as tutorials do it."""
+    database = system.sized(MILLION)
+    ours = system.serve("api", MILLION)
+    raw = system.reference("raw", "raw:create", MILLION)
+    taught = system.reference("tutorial", "tutorial:create", MILLION)
+    somebody = asyncio.run(data.ids(system.database_url(database), "user", 1, 1))[0]
+    courses = asyncio.run(data.ids(system.database_url(database), "course", MILLION - 999, MILLION))
+    tokens = {ours: bearer(system.token(ours.url)), raw: bearer(TOKEN), taught: bearer(tutorial.token_of(somebody))}
+    results = []
+    for name, paths in (
+        ("list of 50", ["/courses?limit=50"]),
+        ("point", [f"/courses/{id}" for id in courses]),
+    ):
+        asked = {served: [Asked("GET", path, tokens[served]) for path in paths] for served in tokens}
+        if name == "list of 50":
+            asked[raw] = [Asked("GET", "/courses", tokens[raw])]
+        samples = interleaved(system, {each.url: (each, asked[each]) for each in tokens}, rounds)
+        statements = system.statements_of(ours, database, asked[ours][:20])
+        found = {served: samples[served.url] for served in tokens}
+        results += against("reads", f"{name} against raw", found[ours], found[raw], 0.45, statements=statements)
+        results += against("reads", f"{name}, the tutorial's way against raw", found[taught], found[raw], None)
+    return results
+
+
+def routes(system: System, rounds: int) -> list[Result]:
+    """What 80 more routes in other plugins cost every request."""
+    ours = system.serve("api", MILLION)
+    more = system.reference("more routes", "more_routes:create", MILLION)
+    token = bearer(system.token(ours.url))
+    path = "/courses?limit=1"
+    arms = {each.url: (each, [Asked("GET", path, token)]) for each in (ours, more)}
+    samples = interleaved(system, arms, rounds)
+    cpu = ratios(
+        [one.cpu_ms("process") for one in samples[more.url]], [one.cpu_ms("process") for one in samples[ours.url]]
+    )
+    return [Result("routes", "80 more routes, CPU of a request", cpu, "times", "<=", 1.25)]
+
+
+def pages(system: System, rounds: int) -> list[Result]:
+    """Page 10,000 against page 1 at a million, and page 1 at a million against page 1 at a hundred thousand."""
+    large, small = system.serve("api", MILLION), system.serve("small api", MANY)
+    token = {each: bearer(system.token(each.url)) for each in (large, small)}
+    first = Asked("GET", "/courses?limit=50", token[large])
+    [middle] = asyncio.run(data.ids(system.database_url(system.sized(MILLION)), "course", MILLION // 2, MILLION // 2))
+    cursor = seal_cursor(system.cursor_key(), "Course?", [middle])
+    arms = {
+        "page 1": (large, [first]),
+        "page 10,000": (large, [Asked("GET", f"/courses?limit=50&cursor={cursor}", token[large])]),
+        "page 1 of fewer": (small, [Asked("GET", "/courses?limit=50", token[small])]),
+    }
+    samples = interleaved(system, arms, rounds)
+
+    def cost(name: str) -> list[float]:
+        return [one.cpu_ms("process") + one.cpu_ms("PostgreSQL") for one in samples[name]]
+
+    return [
+        Result("pages", "page 10,000 against page 1 at 1 M, CPU", ratios(cost("page 10,000"), cost("page 1")), "times", "<=", 1.2),
+        Result("pages", "page 1 at 1 M against 100 k, CPU", ratios(cost("page 1"), cost("page 1 of fewer")), "times", "<=", 1.4),
+    ]  # fmt: skip

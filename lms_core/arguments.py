@@ -1,0 +1,140 @@
+"""The arguments of an endpoint that reads, taken from its URL by a plan that is made once.
+
+FastAPI finds out anew for each request what each parameter is, which takes longer than all the rest of a list. Where an
+endpoint takes nothing but what stands in the path and in the query, and all of that is as it should be, a plan gives the
+same arguments. For everything else it gives None, and FastAPI does its own work: it says what is wrong.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from uuid import UUID
+
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+
+SIMPLE = (bool, date, datetime, Enum, float, int, NoneType, str, UUID)
+Sources = tuple[dict[str, Any], Any]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One argument: from the path (0) or the query (1), under which name, checked by FastAPI's own field."""
+
+    name: str
+    source: int
+    alias: str
+    field: Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one function takes: simple values, perhaps the request, and what other functions make of the same."""
+
+    name: str | None
+    call: Callable[..., Any]
+    taken: tuple[Taken, ...]
+    request: str | None
+    below: tuple[Plan, ...]
+
+    def values(self, sources: Sources) -> dict[str, Any] | None:
+        """The simple arguments, None when one is missing or not valid."""
+        found = {}
+        for one in self.taken:
+            value = sources[one.source].get(one.alias)
+            if value is None:
+                if one.field.field_info.is_required():
+                    return None
+                found[one.name] = one.field.default
+                continue
+            found[one.name], errors = one.field.validate(value, found)
+            if errors:
+                return None
+        return found
+
+    def all_values(self, sources: Sources) -> list[dict[str, Any]] | None:
+        """The simple arguments of this and of all below, in the order of `each`."""
+        found = []
+        for plan in self.each():
+            values = plan.values(sources)
+            if values is None:
+                return None
+            found.append(values)
+        return found
+
+    def each(self) -> Iterator[Plan]:
+        """Those below first, as they are called."""
+        for plan in self.below:
+            yield from plan.each()
+        yield self
+
+    async def called(self, request: Request, values: Iterator[dict[str, Any]]) -> Any:
+        """Call what is below, then this, with the values that `all_values` gave."""
+        made = {plan.name: await plan.called(request, values) for plan in self.below}
+        arguments = next(values) | {name: value for name, value in made.items() if name is not None}
+        if self.request is not None:
+            arguments[self.request] = request
+        return await self.call(**arguments)
+
+
+def plan_of(dependant: Dependant) -> Plan | None:
+    """The plan of an endpoint whose answers are made by itself (`-> Response`); None where it takes anything else."""
+    answers = inspect.signature(dependant.call).return_annotation if dependant.call is not None else None
+    if answers not in (Response, "Response"):
+        return None
+    plan = plan_of_call(dependant)
+    if plan is None or max(Counter(each.call for each in plan.each()).values()) > 1:
+        return None
+    return plan
+
+
+def plan_of_call(dependant: Dependant) -> Plan | None:
+    """The plan of one function and of what it depends on."""
+    others = (
+        dependant.header_params, dependant.cookie_params, dependant.body_params, dependant.websocket_param_name,
+        dependant.http_connection_param_name, dependant.response_param_name, dependant.background_tasks_param_name,
+        dependant.security_scopes_param_name, dependant.own_oauth_scopes,
+    )  # fmt: skip
+    if any(others) or dependant.call is None or not inspect.iscoroutinefunction(dependant.call):
+        return None
+    fields = [(0, one) for one in dependant.path_params] + [(1, one) for one in dependant.query_params]
+    below = [plan_of_call(one) for one in dependant.dependencies]
+    if not all(is_simple(field) for _, field in fields):
+        return None
+    taken = tuple(Taken(field.name, source, field.alias, field) for source, field in fields)
+    known = tuple(plan for plan in below if plan is not None)
+    return (
+        Plan(dependant.name, dependant.call, taken, dependant.request_param_name, known)
+        if len(known) == len(below)
+        else None
+    )
+
+
+def is_simple(field: Any) -> bool:
+    """Whether a parameter is one value of a type whose text stands for itself, with a default that cannot change."""
+    info = field.field_info
+    default = None if info.is_required() else field.default
+    aliases = {field.alias, field.validation_alias or field.alias}
+    return (
+        len(aliases) == 1
+        and not info.validate_default
+        and is_simple_type(info.annotation)
+        and isinstance(default, SIMPLE)
+    )
+
+
+def is_simple_type(annotation: Any) -> bool:
+    """One of a few types, or a choice between them."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return is_simple_type(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return all(is_simple_type(one) for one in get_args(annotation))
+    return origin is Literal or (isinstance(annotation, type) and issubclass(annotation, SIMPLE))

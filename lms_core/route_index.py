@@ -1,0 +1,111 @@
+"""Finds the route of a request at once, however many plugins there are, and answers simple reads at once, too.
+
+FastAPI (since 0.137) asks every included router for every request, twice, and each of them its routes one after the other;
+its own layers and its look at every parameter take longer than a read. Here only those routes are asked that can have the
+path at all. Whatever is not simple, not valid or not there goes on to FastAPI, which knows what to say.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from re import Pattern
+
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import iter_route_contexts, request_response
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lms_core.arguments import Plan, plan_of
+from lms_core.routing import FAILED, GuardedRoute
+
+Place = tuple[str, str, int]
+
+
+def place_of(method: str, path: str) -> Place:
+    """What tells most routes apart: the method, the first segment, and how many segments there are."""
+    return method, path.split("/", 2)[1], path.count("/")
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """One route, as mounted."""
+
+    regex: Pattern[str]
+    route: GuardedRoute
+    serve: ASGIApp
+    plan: Plan | None
+
+
+class RouteIndex(BaseRoute):
+    """One route that stands for all guarded ones, before all others in the application.
+
+    Made when every router is mounted.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self.routes: dict[Place, list[Indexed]] = defaultdict(list)
+        for context in iter_route_contexts(app.routes):
+            route, path, regex = context.original_route, context.path or "", context.path_regex
+            # A parameter at the start, or one that takes several segments, can stand for any place.
+            if not isinstance(route, GuardedRoute) or regex is None or path.startswith("/{") or ":path}" in path:
+                continue
+            plan = plan_of(route.dependant) if route.methods == {"GET"} else None
+            indexed = Indexed(regex, route, request_response(route.get_route_handler()), plan)
+            for method in context.methods or ():
+                self.routes[place_of(method, path)].append(indexed)
+
+    def find(self, scope: Scope) -> tuple[Indexed, dict[str, str]] | None:
+        """The route, and what stands in the path."""
+        path = scope["path"]
+        if scope["type"] == "http" and path.startswith("/"):
+            for indexed in self.routes.get(place_of(scope["method"], path), ()):
+                if found := indexed.regex.match(path):
+                    return indexed, found.groupdict()
+        return None
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Full with the route's parameters, or none."""
+        found = self.find(scope)
+        if found is None:
+            return Match.NONE, {}
+        indexed, parameters = found
+        chosen = {"route": indexed.route, "endpoint": indexed.route.endpoint, "path_params": parameters}
+        return Match.FULL, {**chosen, "lms_serve": indexed.serve}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the route that was found."""
+        await scope["lms_serve"](scope, receive, send)
+
+
+class QuickReads:
+    """Answers reads whose parameters are simple and valid, and leaves the rest to the application."""
+
+    def __init__(self, app: FastAPI, index: RouteIndex) -> None:
+        self.app, self.index = app, index
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        found = self.index.find(scope) if scope["type"] == "http" else None
+        if found is None or found[0].plan is None:
+            await self.app(scope, receive, send)
+            return
+        indexed, plan = found[0], found[0].plan
+        scope["path_params"], scope["app"] = found[1], self.app
+        request = Request(scope, receive, send)
+        values = plan.all_values((request.path_params, request.query_params))
+        if values is None:
+            await self.app(scope, receive, send)
+            return
+
+        async def endpoint(request: Request) -> Response:
+            answer: Response = await plan.called(request, iter(values))
+            return answer
+
+        try:
+            response = await indexed.route.answer(request, endpoint)
+        except Exception as error:  # noqa: BLE001 - the application's handlers say what it means.
+            scope[FAILED] = error
+            await self.app(scope, receive, send)
+        else:
+            await response(scope, receive, send)
