@@ -308,6 +308,7 @@ class Point:
         self.where: ColumnElement[bool] = true() if where is None else where
         self.model, self.out = model, out
         self.reads: dict[Hashable, Read] = {}
+        self.reads_after_write: dict[Hashable, Read] = {}
 
     def statement(self, condition: ColumnElement[bool], guards: Mapping[str, Filter]) -> Any:
         """The select for one row."""
@@ -330,14 +331,16 @@ class Point:
 
     async def after_write(self, uow: UnitOfWork, id: UUID, status: int = 200) -> Response:
         """The row as this transaction left it, with its new ETag."""
-        await uow.session.flush()
         return self.answer(await self.row(uow, id), status)
 
     async def row(self, uow: UnitOfWork, id: UUID) -> dict[str, Any]:
         """The columns of a live row, whoever may read it, as this transaction sees it. Raises NotFound."""
         readable, guards = self.listing.readable(uow), self.listing.guards(uow)
+        form = tuple(guard.shape for guard in guards.values())
+        if form not in self.reads_after_write:
+            self.reads_after_write[form] = Read(self.statement(true(), guards), True)
         values = {**values_of(readable, guards), "actor_id": uow.access.actor_id, "row_id": id}
-        row = (await uow.session.execute(self.statement(true(), guards), values)).mappings().first()
+        row = await self.reads_after_write[form].one(uow.session, **values)
         if row is None:
             raise NotFound(kind_name(self.model), id)
         return dict(row)

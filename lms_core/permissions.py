@@ -6,7 +6,7 @@ as "which ones may they list", becomes a condition in SQL over the ids in it; no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -38,10 +38,11 @@ from sqlalchemy import (
     true,
     union_all,
 )
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from lms_core.db import Read, Table
+from lms_core.db import Database, Read, Table
 from lms_core.kinds import Kind, Kinds, alive, kind_name, scope_columns
 from lms_core.types import HeldRole, Permission, ReadRule, ReadThrough, RoleSource
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 SUPER_ADMIN = "super_admin"
 ACTOR_ID: Any = bindparam("actor_id", type_=Uuid())
+ROW_ID: Any = bindparam("row_id", type_=Uuid())
 
 
 def without(ids: dict[str, list[UUID]], kind: str) -> dict[str, list[UUID]]:
@@ -256,38 +258,56 @@ class Rules:
                 parts.append((kind, permitted))
         return parts, parameters
 
-    async def knows(self, context: Context, readable: Filter, model: type[Table], id: UUID) -> bool:
-        """Whether a live row is among the readable ones."""
-        if readable.never:
+    def check_read(self, form: Hashable, write: Callable[[], Select[*tuple[Any, ...]]]) -> Read:
+        """The compiled question of this form."""
+        if form not in self.check_reads:
+            self.check_reads[form] = Read(write(), plan_once=True)
+        return self.check_reads[form]
+
+    async def holds(
+        self, source: Database | AsyncSession, asked: Filter, model: type[Table], id: UUID, dead_too: bool = False
+    ) -> bool:
+        """Whether a row is among those of a filter, and lives (with `dead_too`: or may come back)."""
+        if asked.never:
             return False
-        if readable.shape not in self.check_reads:
-            self.check_reads[readable.shape] = Read(
-                select(col(model.id)).where(
-                    col(model.id) == bindparam("row_id", type_=Uuid()), alive(model), readable.write(model)
-                ),
-                plan_once=True,
-            )
-        return (
-            await self.check_reads[readable.shape].one(context.database, **readable.parameters, row_id=id) is not None
+        read = self.check_read(
+            ("holds", kind_name(model), asked.shape, dead_too),
+            lambda: select(col(model.id)).where(
+                col(model.id) == ROW_ID, true() if dead_too else alive(model), asked.write(model)
+            ),
         )
+        return await read.one(source, **asked.parameters, row_id=id) is not None
+
+    async def holds_on_all(
+        self, source: Database | AsyncSession, asked: Filter, model: type[Table], ids: Collection[UUID]
+    ) -> bool:
+        """Whether each of some rows is among those of a filter, and lives."""
+        if asked.never:
+            return not ids
+        read = self.check_read(
+            ("holds on all", kind_name(model), asked.shape),
+            lambda: select(func.count().label("number")).where(
+                col(model.id) == bound_ids("row_ids"), alive(model), asked.write(model)
+            ),
+        )
+        row = await read.one(source, **asked.parameters, row_ids=list(ids))
+        return row is not None and row["number"] == len(ids)
 
     async def check(
-        self, context: Context, access: Access, permission: str, model: type[Table], id: UUID
+        self, source: Database | AsyncSession, access: Access, permission: str, model: type[Table], id: UUID
     ) -> tuple[bool, bool]:
         """Whether the actor may know a live row, and whether they have the permission on it."""
         readable, permitted = self.readable(access, model), self.permitted(access, permission, model)
         if readable.never and permitted.never:
             return False, False
-        form = (readable.shape, permitted.shape)
-        if form not in self.check_reads:
-            self.check_reads[form] = Read(
-                select(readable.write(model).label("known"), permitted.write(model).label("allowed")).where(
-                    col(model.id) == bindparam("row_id", type_=Uuid()), alive(model)
-                ),
-                plan_once=True,
-            )
+        read = self.check_read(
+            ("check", kind_name(model), readable.shape, permitted.shape),
+            lambda: select(readable.write(model).label("known"), permitted.write(model).label("allowed")).where(
+                col(model.id) == ROW_ID, alive(model)
+            ),
+        )
         values = {**readable.parameters, **permitted.parameters, "row_id": id}
-        row = await self.check_reads[form].one(context.database, **values)
+        row = await read.one(source, **values)
         return (False, False) if row is None else (bool(row["known"]), bool(row["allowed"]))
 
     def any_of(
@@ -307,7 +327,7 @@ class Rules:
                 if not scope.everywhere and not scope.ids:
                     continue
                 parameters |= {self.parameter(prefix, kind): ids for kind, ids in scope.ids.items()}
-            shape.append((number, scope.shape if scope else None))
+            shape.append((number, rule.permission, scope.shape if scope else None))
             parts.append((rule, scope, prefix))
 
         def write(entity: Any, many: bool = False) -> ColumnElement[bool]:

@@ -113,9 +113,9 @@ async def find_dead(uow: UnitOfWork, kind: Kind, id: UUID) -> UUID:
 
 async def may_restore(uow: UnitOfWork, kind: Kind, id: UUID) -> bool:
     """Whether the actor has the kind's restore permission on a dead row."""
-    permitted = uow.context.platform.rules.restorable(uow.access, kind, "may")
-    statement = select(col(kind.model.id)).where(col(kind.model.id) == id, permitted.write(kind.model))
-    return (await uow.session.execute(statement, permitted.parameters)).first() is not None
+    rules = uow.context.platform.rules
+    permitted = rules.restorable(uow.access, kind, "restore")
+    return await rules.holds(uow.asked, permitted, kind.model, id, dead_too=True)
 
 
 async def hold_deletion(uow: UnitOfWork, deletion_id: UUID) -> Deletion:

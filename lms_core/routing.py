@@ -308,7 +308,7 @@ async def check_on_object(guard: Guard, context: Context, access: Access, id: UU
     if id is None or guard.on is None or guard.permission is None:
         return
     kind = context.platform.kinds.of_noun(guard.on)
-    known, allowed = await context.platform.rules.check(context, access, guard.permission, kind.model, id)
+    known, allowed = await context.platform.rules.check(context.database, access, guard.permission, kind.model, id)
     if not known and not allowed:
         raise NotFound(kind.name, id)
     if not allowed:

@@ -14,18 +14,17 @@ from uuid import UUID
 import asyncpg
 import redis.asyncio
 import structlog
-from sqlalchemy import true
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col, func, select
+from sqlmodel import select
 
 from lms_core.access_cache import AccessCache
 from lms_core.audit import SESSION_KEY, Trail
 from lms_core.config import Settings
-from lms_core.db import Database, Replica, Table, among, natural_key_index
+from lms_core.db import Database, Replica, Table, natural_key_index
 from lms_core.errors import Forbidden, NotFound, StateConflict, Unavailable
 from lms_core.etags import check_if_match
-from lms_core.kinds import alive, kind_name, scope_columns
+from lms_core.kinds import alive, holding, kind_name
 from lms_core.outbox import store_events
 from lms_core.permissions import Access, Filter
 from lms_core.turns import Turns
@@ -235,58 +234,43 @@ class UnitOfWork:
         """A table, or the table of a kind that another plugin's contracts name."""
         return self.context.platform.kinds.of_noun(on).model if isinstance(on, str) else on
 
+    @property
+    def asked(self) -> Database | AsyncSession:
+        """Where what a decision needs is read: in the transaction, which may have written it, once there is one.
+
+        Until then on the read pool, so that none need begin for a question.
+        """
+        return self.context.database if self.opened is None else self.opened
+
     async def knows(self, on: type[Table] | str, id: UUID) -> bool:
         """Whether the actor may know a row, and it lives."""
         model = self.model(on)
-        readable = self.readable(model)
-        statement = select(model.id).where(model.id == id, alive(model), readable.write(model))
-        return (await self.session.execute(statement, readable.parameters)).first() is not None
+        return await self.context.platform.rules.holds(self.asked, self.readable(model), model, id)
 
     async def require_known(self, on: type[Table] | str, id: UUID) -> None:
         """Raise NotFound unless the actor may know a live row; like `require`, without a permission to ask for.
 
         For reads below a row, and for what a permission allows in all of a course but not on what is hidden there.
         """
-        model = self.model(on)
-        if self.opened is None:
-            readable = self.readable(model)
-            found = await self.context.platform.rules.knows(self.context, readable, model, id)
-        else:
-            found = await self.knows(model, id)
-        if not found:
-            raise NotFound(kind_name(model), id)
+        if not await self.knows(on, id):
+            raise NotFound(kind_name(self.model(on)), id)
 
     async def can(self, permission: str, on: type[Table] | str, id: UUID, dead_too: bool = False) -> bool:
         """Whether the actor has a permission on a row that lives or, with `dead_too`, on one that may come back."""
         model = self.model(on)
         permitted = self.permitted(permission, model)
-        lives = true() if dead_too else alive(model)
-        statement = select(model.id).where(model.id == id, lives, permitted.write(model))
-        return (await self.session.execute(statement, permitted.parameters)).first() is not None
+        return await self.context.platform.rules.holds(self.asked, permitted, model, id, dead_too)
 
     async def can_on_all(self, permission: str, on: type[Table] | str, ids: Collection[UUID]) -> bool:
         """Whether the actor has a permission on each of some rows, which all live."""
         model = self.model(on)
         permitted = self.permitted(permission, model)
-        statement = select(func.count()).where(among(col(model.id), set(ids)), alive(model), permitted.write(model))
-        return (await self.session.execute(statement, permitted.parameters)).scalar_one() == len(set(ids))
+        return await self.context.platform.rules.holds_on_all(self.asked, permitted, model, set(ids))
 
     async def require(self, permission: str, on: type[Table] | str, id: UUID) -> None:
-        """Raise NotFound when the actor may not know the row, Forbidden when they may not do this to it.
-
-        Asked on the read pool as long as this transaction has not begun, so that it need not begin for a question.
-        """
+        """Raise NotFound when the actor may not know the row, Forbidden when they may not do this to it."""
         model = self.model(on)
-        rules = self.context.platform.rules
-        if self.opened is None:
-            known, allowed = await rules.check(self.context, self.access, permission, model, id)
-        else:
-            readable, permitted = self.readable(model), self.permitted(permission, model)
-            asked = select(readable.write(model).label("known"), permitted.write(model).label("allowed")).where(
-                model.id == id, alive(model)
-            )
-            found = (await self.session.execute(asked, {**readable.parameters, **permitted.parameters})).first()
-            known, allowed = (False, False) if found is None else (bool(found[0]), bool(found[1]))
+        known, allowed = await self.context.platform.rules.check(self.asked, self.access, permission, model, id)
         if not known and not allowed:
             raise NotFound(kind_name(model), id)
         if not allowed:
@@ -312,18 +296,7 @@ class UnitOfWork:
 
     async def hold_parents(self, model: type[Table], id: UUID) -> None:
         """Keep everything a row hangs under from being deleted until this transaction ends."""
-        kinds = self.context.platform.kinds
-        order = list(kinds.by_name)
-        above = [(kind, column) for kind, column in scope_columns(kinds, model) if kind != kind_name(model)]
-        above.sort(key=lambda pair: order.index(pair[0]))
-        if not above:
-            return
-        row = (await self.session.execute(select(*(column for _, column in above)).where(model.id == id))).first()
-        if row is None:
-            raise NotFound(kind_name(model), id)
-        for (kind, _), parent_id in zip(above, row, strict=True):
-            if parent_id is not None:
-                await self.hold_row(kind, parent_id)
+        await self.hold_rows(model, id, itself=False)
 
     async def hold(self, kind: str, id: UUID) -> None:
         """Keep a row and its ancestors alive until this transaction ends: before a child is made or moved.
@@ -333,17 +306,20 @@ class UnitOfWork:
         found = self.context.platform.kinds.find(kind)
         if found is None:
             raise NotFound(kind, id)
-        await self.hold_parents(found.model, id)
-        await self.hold_row(found.name, id)
+        await self.hold_rows(found.model, id, itself=True)
 
-    async def hold_row(self, kind: str, id: UUID) -> None:
-        """`FOR SHARE` on one row; NotFound when it is deleted."""
-        model = self.context.platform.kinds.by_name[kind].model
-        statement = select(model.is_deleted).where(model.id == id)
-        if not self.dry_run:
-            statement = statement.with_for_update(read=True)
-        if (await self.session.execute(statement)).scalar_one_or_none() is not False:
-            raise NotFound(kind, id)
+    async def hold_rows(self, model: type[Table], id: UUID, itself: bool) -> None:
+        """`FOR SHARE` on all that a row hangs under, and on it; NotFound for the topmost that is deleted."""
+        held = holding(self.context.platform.kinds, model, itself, locks=not self.dry_run)
+        if not held.kinds:
+            return
+        row = await held.read.one(self.session, row_id=id)
+        if row is None:
+            raise NotFound(kind_name(model), id)
+        for number, kind in enumerate(held.kinds):
+            held_id = row[f"id_{number}"]
+            if held_id is not None and row[f"is_deleted_{number}"] is not False:
+                raise NotFound(kind, held_id)
 
     async def add(self, row: Table) -> None:
         """Insert a row now; 409 `natural_key_taken` when a live one has the same natural key."""

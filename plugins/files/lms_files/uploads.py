@@ -54,7 +54,7 @@ async def refuse_unless_taking_part(uow: UnitOfWork, course_id: UUID) -> None:
 
 async def refuse_unless_known(uow: UnitOfWork, id: UUID) -> None:
     """404, asked on the read pool: the store may have to be asked before the transaction begins."""
-    known, _ = await uow.context.platform.rules.check(uow.context, uow.access, "files.edit", File, id)
+    known, _ = await uow.context.platform.rules.check(uow.database, uow.access, "files.edit", File, id)
     if not known:
         raise NotFound("files.file", id)
 

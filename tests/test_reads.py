@@ -1,0 +1,104 @@
+"""What is compiled once: reads inside and outside a transaction, questions of permission, and what holds a row's ancestors."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+from sqlalchemy import Uuid, bindparam, literal, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import col
+
+from lms_core.db import Read
+from lms_core.errors import NotFound
+from lms_core.testing import Lms, School
+
+pytestmark = pytest.mark.anyio
+
+
+def model_of(lms: Lms, kind: str) -> Any:
+    return lms.context.platform.kinds.by_name[kind].model
+
+
+async def test_a_read_in_a_transaction_sees_what_is_not_written_yet(lms: Lms) -> None:
+    model = model_of(lms, "institutions.institution")
+    read = Read(select(col(model.name)).where(col(model.id) == bindparam("row_id", type_=Uuid())), plan_once=True)
+    async with lms.context.unit_of_work() as uow:
+        row = model(name="New", slug=uuid4().hex)
+        uow.session.add(row)
+        assert await read.one(uow.session, row_id=row.id) == {"name": "New"}
+        assert await read.one(uow.database, row_id=row.id) is None
+
+
+async def test_json_goes_in_and_out_of_a_read_wherever_it_runs(lms: Lms) -> None:
+    given = {"a": [1, None, "ü"]}
+    read = Read(select(literal(given, JSONB).label("json"), literal("x").label("text")))
+    async with lms.context.unit_of_work() as uow:
+        inside, outside = await read.one(uow.session), await read.one(uow.database)
+    assert inside == {"json": given, "text": "x"}
+    assert outside is not None
+    assert msgspec.json.decode(outside["json"]) == given
+
+
+async def test_questions_about_several_kinds_are_kept_apart(lms: Lms, school: School) -> None:
+    institution, course = UUID(school.institution["id"]), UUID(school.course["id"])
+    for begun in (False, True):
+        async with lms.context.unit_of_work() as uow:
+            if begun:
+                await uow.session.execute(text("SELECT 1"))
+            assert await uow.knows("institution", institution)
+            assert not await uow.knows("course", institution)
+            assert await uow.can("courses.edit", "course", course)
+            assert not await uow.can("courses.edit", "institution", course)
+            assert await uow.can_on_all("courses.edit", "course", [course, course])
+            assert not await uow.can_on_all("courses.edit", "course", [course, institution])
+            with pytest.raises(NotFound):
+                await uow.require("courses.edit", "course", institution)
+
+
+async def is_locked(lms: Lms, kind: str, id: str) -> bool:
+    """Whether nobody else can change a row now."""
+    try:
+        await lms.sql(f"SELECT FROM {kind.replace('.', '_')} WHERE id = :id FOR UPDATE NOWAIT", id=id)
+    except DBAPIError:
+        return True
+    return False
+
+
+async def test_a_row_is_held_with_all_it_hangs_under_by_one_statement(lms: Lms, school: School) -> None:
+    page = {"course_id": school.course["id"], "kind": "page", "title": "Page"}
+    material = await school.teacher.create("/materials", page)
+    rows = [
+        ("institutions.institution", school.institution["id"]),
+        ("courses.course", school.course["id"]),
+        ("materials.material", material["id"]),
+    ]
+    async with lms.context.unit_of_work() as uow:
+        async with lms.counted() as counted:
+            await uow.hold("material", UUID(material["id"]))
+        assert counted.statements == 1
+        assert [await is_locked(lms, *row) for row in rows] == [True, True, True]
+    async with lms.context.unit_of_work() as uow:
+        await uow.hold_parents(model_of(lms, "materials.material"), UUID(material["id"]))
+        assert [await is_locked(lms, *row) for row in rows] == [True, True, False]
+    async with lms.context.unit_of_work() as uow:
+        uow.dry_run = True
+        await uow.hold("material", UUID(material["id"]))
+        assert [await is_locked(lms, *row) for row in rows] == [False, False, False]
+
+
+async def test_what_hangs_under_something_deleted_is_not_held(lms: Lms, school: School) -> None:
+    material = await school.teacher.create(
+        "/materials", {"course_id": school.course["id"], "kind": "page", "title": "Page"}
+    )
+    deleted = await school.principal.delete(f"/courses/{school.course['id']}")
+    assert deleted.status_code == 202, deleted.text
+    async with lms.context.unit_of_work() as uow:
+        for kind, id in (("material", material["id"]), ("course", school.course["id"])):
+            with pytest.raises(NotFound, match="course"):
+                await uow.hold(kind, UUID(id))
+        with pytest.raises(NotFound, match="material"):
+            await uow.hold("material", uuid4())
