@@ -5,8 +5,26 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from lms_courses.contracts import timezone_in_course
-from sqlalchemy import Boolean, ColumnElement, Date, DateTime, Text, Uuid, cast, column, exists, func, or_, table
+from lms_courses.contracts import SECTIONS, timezone_in_course
+from lms_users.contracts import CALLER_AND_WARDS
+from sqlalchemy import (
+    CTE,
+    Boolean,
+    ColumnElement,
+    Date,
+    DateTime,
+    Text,
+    Uuid,
+    and_,
+    cast,
+    column,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    table,
+)
 
 from lms_core.sdk import Event, UnitOfWork
 
@@ -27,26 +45,51 @@ ENROLLMENTS = table(
 )
 
 
+def counts_today(enrollment: Any) -> ColumnElement[bool]:
+    """A condition: it is active, lives, and today is one of its days; only one that has days pays for asking which day it is."""
+    today = cast(func.timezone(timezone_in_course(enrollment.c.course_id), func.now()), Date)
+    days = func.daterange(enrollment.c.starts_on, enrollment.c.ends_on, "[]")
+    always = and_(enrollment.c.starts_on.is_(None), enrollment.c.ends_on.is_(None))
+    return and_(
+        enrollment.c.state == literal_column("'active'"),
+        ~enrollment.c.is_deleted,
+        or_(always, days.bool_op("@>")(today)),
+    )
+
+
 def takes_part(course_id: Any, user_id: Any, section_id: Any = None, since: Any = None) -> ColumnElement[bool]:
     """A condition: the user takes part in the course today, in whatever role; with a section, in that one.
 
     With a moment, by an enrollment that was there by then.
     """
     enrollment = ENROLLMENTS.alias()
-    today = cast(func.timezone(timezone_in_course(enrollment.c.course_id), func.now()), Date)
     found = exists().where(
-        enrollment.c.course_id == course_id,
-        enrollment.c.user_id == user_id,
-        enrollment.c.state == "active",
-        ~enrollment.c.is_deleted,
-        or_(enrollment.c.starts_on.is_(None), enrollment.c.starts_on <= today),
-        or_(enrollment.c.ends_on.is_(None), enrollment.c.ends_on >= today),
+        enrollment.c.course_id == course_id, enrollment.c.user_id == user_id, counts_today(enrollment)
     )
     if section_id is not None:
         found = found.where(enrollment.c.section_id == section_id)
     if since is not None:
         found = found.where(enrollment.c.created_at <= since)
     return found.correlate_except(enrollment)
+
+
+def found_taking_part() -> CTE:
+    """A row for each enrollment by which the caller, or a ward of theirs, takes part in a course today."""
+    enrollment, section, person = ENROLLMENTS.alias(), SECTIONS.alias(), CALLER_AND_WARDS
+    live_section = and_(section.c.id == enrollment.c.section_id, ~section.c.is_deleted)
+    return (
+        select(person.c.user_id, person.c.is_ward, enrollment.c.course_id, section.c.id.label("section_id"))
+        .select_from(person)
+        .join(enrollment, enrollment.c.user_id == person.c.user_id)
+        .outerjoin(section, live_section)
+        .where(counts_today(enrollment))
+        .cte("taking_part")
+    )
+
+
+TAKING_PART = found_taking_part()
+"""`user_id`, `is_ward`, `course_id`, `section_id` (NULL without one that lives): `takes_part` of the caller and their wards,
+for read rules. A statement finds it once, and only if it has to."""
 
 
 class Roster(ABC):

@@ -5,9 +5,9 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from lms_enrollments.contracts import takes_part
-from lms_users.contracts import roles_around
-from sqlalchemy import Boolean, ColumnElement, Uuid, column, exists, or_, table
+from lms_enrollments.contracts import TAKING_PART, takes_part
+from lms_users.contracts import CALLER_AND_WARDS, roles_around
+from sqlalchemy import CTE, Boolean, ColumnElement, Uuid, and_, column, exists, or_, select, table
 
 from lms_core.sdk import Event, UnitOfWork
 
@@ -48,6 +48,26 @@ def is_in_group(group_id: Any, user_id: Any) -> ColumnElement[bool]:
         counts(group, membership.c.user_id),
     )
     return found.correlate_except(group, membership)
+
+
+def found_in_groups() -> CTE:
+    """A row for each group that lives, in which the caller or a ward of theirs is, and still belongs to what it is of."""
+    group, membership, person, part = GROUPS.alias(), MEMBERSHIPS.alias(), CALLER_AND_WARDS, TAKING_PART.alias()
+    in_course = exists().where(part.c.user_id == person.c.user_id, part.c.course_id == group.c.course_id)
+    holds_role, _ = roles_around(group.c.institution_id, person.c.user_id)
+    return (
+        select(person.c.user_id, person.c.is_ward, group.c.id.label("group_id"))
+        .select_from(person)
+        .join(membership, and_(membership.c.user_id == person.c.user_id, ~membership.c.is_deleted))
+        .join(group, and_(group.c.id == membership.c.group_id, ~group.c.is_deleted))
+        .where(or_(in_course.correlate_except(part), holds_role))
+        .cte("in_groups")
+    )
+
+
+IN_GROUPS = found_in_groups()
+"""`user_id`, `is_ward`, `group_id`: `is_in_group` of the caller and their wards, for read rules. A statement finds it once,
+and only if it has to."""
 
 
 class GroupDirectory(ABC):

@@ -5,9 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from lms_courses.contracts import SECTION, SECTIONS, CourseCatalog
-from lms_enrollments.contracts import takes_part
-from lms_groups.contracts import GROUP, GROUPS, GroupDirectory, is_in_group
-from lms_users.contracts import is_some_ward
+from lms_enrollments.contracts import TAKING_PART, takes_part
+from lms_groups.contracts import GROUP, GROUPS, IN_GROUPS, GroupDirectory, is_in_group
 from sqlalchemy import JSON, ColumnElement, and_, case, delete, exists, func, null, or_
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
@@ -23,6 +22,14 @@ from lms_materials.sql_json import NONE_OF_THEM
 
 def is_among(named: Any, course_id: Any, user_id: Any) -> ColumnElement[bool]:
     """A condition: the user is in the section, or the group, that a row of `named` names, and that lives."""
+    if user_id is ACTOR_ID:
+        part, group = TAKING_PART.alias(), IN_GROUPS.alias()
+        in_section = exists().where(~part.c.is_ward, is_in_section(part, named, course_id)).correlate_except(part)
+        in_group = exists().where(~group.c.is_ward, group.c.group_id == named.group_id).correlate_except(group)
+        return or_(
+            and_(named.section_id.is_not(None), in_section),
+            and_(named.group_id.is_not(None), in_group),
+        )
     sections = SECTIONS.alias()
     section_lives = exists().where(sections.c.id == named.section_id, ~sections.c.is_deleted).correlate_except(sections)
     return or_(
@@ -31,20 +38,22 @@ def is_among(named: Any, course_id: Any, user_id: Any) -> ColumnElement[bool]:
     )
 
 
-def includes(material: Any, user_id: Any) -> ColumnElement[bool]:
-    """A condition: the user is in one of the sections or groups that a material is for."""
-    named = aliased(Audience)
-    found = exists().where(col(named.material_id) == material.id, is_among(named, material.course_id, user_id))
-    return found.correlate_except(named)
+def is_in_section(part: Any, named: Any, course_id: Any) -> ColumnElement[bool]:
+    """A condition: the section that a row of `named` names is the one in which a row of TAKING_PART takes part."""
+    return and_(part.c.course_id == course_id, part.c.section_id == named.section_id)
 
 
 def is_for_actor(material: Any) -> ColumnElement[bool]:
     """A condition: a material is for the caller, or for a student in this course whose guardian they are."""
-
-    def includes_ward(student_id: Any) -> ColumnElement[bool]:
-        return and_(takes_part(material.course_id, student_id), includes(material, student_id))
-
-    return or_(~material.restricted, includes(material, ACTOR_ID), is_some_ward(includes_ward))
+    named, part, group, of_ward = aliased(Audience), TAKING_PART.alias(), IN_GROUPS.alias(), TAKING_PART.alias()
+    in_section = exists().where(is_in_section(part, named, material.course_id)).correlate_except(part)
+    # A group may be of an institution: then being in it is not yet taking part in this course.
+    ward_takes_part = exists().where(of_ward.c.user_id == group.c.user_id, of_ward.c.course_id == material.course_id)
+    in_group = exists().where(
+        group.c.group_id == named.group_id, or_(~group.c.is_ward, ward_takes_part.correlate_except(of_ward))
+    )
+    found = exists().where(col(named.material_id) == material.id, or_(in_section, in_group.correlate_except(group)))
+    return or_(~material.restricted, found.correlate_except(named))
 
 
 def ids_of(column: Any, lives: ColumnElement[bool]) -> Any:

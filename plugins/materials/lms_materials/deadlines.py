@@ -3,9 +3,9 @@
 from typing import Any
 
 from lms_courses.contracts import timezone_in_course
-from sqlalchemy import ColumnElement, Float, case, cast, func, null, or_, true
+from sqlalchemy import ColumnElement, Float, case, cast, func, null, or_, select, true
 from sqlalchemy.orm import aliased
-from sqlmodel import col, select
+from sqlmodel import col
 
 from lms_materials.audience import is_among
 from lms_materials.models import Assignment, DueExtension
@@ -18,7 +18,7 @@ def holds_for(extension: Any, material: Any, user_id: Any) -> ColumnElement[bool
 
 
 def generous(material: Any, user_id: Any) -> Any:
-    """Beside an assignment: the most that the extensions of a user give, in one row; NULL where they give nothing."""
+    """Beside an assignment: the most that the extensions of a user give (NULL where they give nothing), and its timezone."""
     extension = aliased(DueExtension)
     return (
         select(
@@ -26,6 +26,8 @@ def generous(material: Any, user_id: Any) -> Any:
             func.max(func.greatest(col(extension.closes_at), col(extension.due_at))).label("closes_at"),
             func.max(col(extension.days)).label("days"),
             func.max(col(extension.more_attempts)).label("more_attempts"),
+            # Said here, it is looked up once, and not for each date.
+            timezone_in_course(material.course_id).label("zone"),
         )
         .where(
             col(extension.material_id) == material.id,
@@ -47,9 +49,9 @@ def extended(zone: Any, moment: Any, own: Any, days: Any) -> Any:
     return case((moment.is_(None), null()), else_=func.greatest(moment, own, later))
 
 
-def yours(assignment: Any, material: Any, more: Any) -> dict[str, Any]:
+def yours(assignment: Any, more: Any) -> dict[str, Any]:
     """What holds for a user, from an assignment and what their extensions give."""
-    zone = timezone_in_course(material.course_id)
+    zone = more.c.zone
     return {
         "due_at": extended(zone, assignment.due_at, more.c.due_at, more.c.days),
         "closes_at": extended(zone, assignment.closes_at, more.c.closes_at, more.c.days),
@@ -63,10 +65,10 @@ def terms(material: Any, user_id: Any, kept: Any) -> Any:
     `kept` is when it was due for them when they handed it in: who has left a section since keeps what it gave them.
     """
     assignment, more = aliased(Assignment), generous(material, user_id)
-    due_at = yours(assignment, material, more)["due_at"]
+    due_at = yours(assignment, more)["due_at"]
     shown: dict[str, Any] = {
         "due_at": in_json(case((due_at.is_(None), null()), else_=func.greatest(due_at, kept))),
-        "zone": timezone_in_course(material.course_id),
+        "zone": more.c.zone,
         "points": cast(col(assignment.points), Float()),
         "late_policy": col(assignment.late_policy),
     }
@@ -76,14 +78,14 @@ def terms(material: Any, user_id: Any, kept: Any) -> Any:
 def in_answers(material: Any, user_id: Any) -> Any:
     """An assignment as answers show it, with the caller's own dates as `yours`; NULL for other kinds."""
     assignment, more = aliased(Assignment), generous(material, user_id)
-    own = yours(assignment, material, more)
+    own = yours(assignment, more)
     shown: dict[str, Any] = {
         "points": cast(col(assignment.points), Float()),
         "extra_credit": col(assignment.extra_credit),
         "opens_at": in_json(col(assignment.opens_at)),
         "due_at": in_json(col(assignment.due_at)),
         "closes_at": in_json(col(assignment.closes_at)),
-        "timezone": timezone_in_course(material.course_id),
+        "timezone": more.c.zone,
         "attempts": col(assignment.attempts),
         "late_policy": col(assignment.late_policy),
         "grades_held": col(assignment.grades_held),

@@ -5,13 +5,13 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import Response
-from sqlalchemy import delete, func
+from sqlalchemy import Uuid, bindparam, delete, func
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.orm import aliased
 from sqlalchemy.orm.attributes import flag_modified
 from sqlmodel import col, select
 
-from lms_core.sdk import Invalid, NotFound, StateConflict, UnitOfWork, alive, among
+from lms_core.sdk import Invalid, NotFound, Read, StateConflict, UnitOfWork, alive, among
 from lms_materials import visibility
 from lms_materials.contracts import MATERIAL
 from lms_materials.models import Completion, Material, Prerequisite
@@ -27,6 +27,12 @@ SHOWN: Any = (
     .scalar_subquery()
 )
 """What answers show: the required materials that live."""
+STANDING = Read(
+    select(col(Material.kind), visibility.is_locked(Material).label("is_locked")).where(
+        col(Material.id) == bindparam("material_id", type_=Uuid())
+    ),
+    plan_once=True,
+)
 
 
 async def put(uow: UnitOfWork, material: Material, ids: Sequence[UUID]) -> None:
@@ -76,11 +82,12 @@ async def leads_to(uow: UnitOfWork, ids: Sequence[UUID], target: UUID) -> bool:
 async def complete(uow: UnitOfWork, material_id: UUID) -> Response:
     """The caller is done with a material, as often as they say it."""
     await uow.require_known(MATERIAL, material_id)
-    asked = select(Material.kind, visibility.is_locked(Material)).where(Material.id == material_id)
-    kind, is_locked = (await uow.session.execute(asked, {"actor_id": uow.actor_id})).one()
-    if is_locked:
+    found = await STANDING.one(uow.asked, material_id=material_id, actor_id=uow.actor_id)
+    if found is None:
+        raise NotFound(MATERIAL, material_id)
+    if found["is_locked"]:
         raise StateConflict("material_locked", "This is locked; its `locked` says what has to be done before.")
-    if kind == "assignment":
+    if found["kind"] == "assignment":
         raise StateConflict("completed_by_submission", "An assignment is completed by handing something in.")
     said = insert(Completion).values(material_id=material_id, user_id=uow.actor_id)
     await uow.session.execute(said.on_conflict_do_nothing())

@@ -14,12 +14,13 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Response
 from lms_enrollments.contracts import Roster
-from lms_files.contracts import FILE, FileLibrary, FileSummary
+from lms_files.contracts import FILE, FileLibrary
 from lms_users.contracts import is_some_ward
 from sqlalchemy import (
     JSON,
     ColumnElement,
     Float,
+    Interval,
     Text,
     Uuid,
     bindparam,
@@ -38,6 +39,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col, delete
 
 from lms_core.sdk import (
+    ACTOR_ID,
     Forbidden,
     Guarded,
     Invalid,
@@ -45,9 +47,11 @@ from lms_core.sdk import (
     NotFound,
     Paging,
     Point,
+    Read,
     RestoreRequest,
     StateConflict,
     UnitOfWork,
+    among,
     restore,
 )
 from lms_core.sdk import delete as delete_row
@@ -206,19 +210,19 @@ class Standing:
     attempts: int | None
     attempts_made: int
     last_submitted_at: datetime | None
+    draft_id: UUID | None
 
 
 async def hand_in(uow: UnitOfWork, material_id: UUID, data: SubmissionInput) -> Response:
     """A new attempt: what is given, or the draft as it is when nothing is."""
-    submission, standing = await take(uow, material_id, data if data.model_fields_set else None)
+    submission, standing, file_ids = await take(uow, material_id, data if data.model_fields_set else None)
     # Of two that waited, the one that came later may have had its turn before.
     submitted_at = max(standing.now, standing.last_submitted_at or standing.now)
     submission.state, submission.submitted_at, submission.due_at = "submitted", submitted_at, standing.due_at
-    files = await files_of(uow, submission.id)
-    if not (submission.body.strip() or submission.urls or files):
+    if not (submission.body.strip() or submission.urls or file_ids):
         raise Invalid("nothing_to_hand_in", "There is no text, no file and no link in it; add what is to be handed in.")
-    submission.receipt = receipt_of(submission, files)
-    await uow.use(FileLibrary).keep(uow, [id for id, *_ in files])
+    submission.receipt = receipt_of(submission, await sealed(uow, file_ids))
+    await uow.use(FileLibrary).keep(uow, file_ids)
     await uow.flush()
     uow.emit(
         SubmissionMade(
@@ -233,14 +237,16 @@ async def hand_in(uow: UnitOfWork, material_id: UUID, data: SubmissionInput) -> 
 
 async def save_draft(uow: UnitOfWork, material_id: UUID, data: SubmissionInput) -> Response:
     """Keep what a student has so far; there is one draft at most."""
-    submission, _ = await take(uow, material_id, data)
+    submission, _, _ = await take(uow, material_id, data)
     return await SUBMISSION_POINT.after_write(uow, submission.id)
 
 
-async def take(uow: UnitOfWork, material_id: UUID, data: SubmissionInput | None) -> tuple[Submission, Standing]:
-    """The draft with this content (None: as it is), made when there is none; one of the student's requests at a time.
+async def take(
+    uow: UnitOfWork, material_id: UUID, data: SubmissionInput | None
+) -> tuple[Submission, Standing, list[UUID]]:
+    """The draft with this content (None: as it is) and its files, made when there is none; one request of a student at a time.
 
-    Raises Forbidden for who is no student there, StateConflict when nothing can be handed in now.
+    It waits to be flushed. Raises Forbidden for who is no student there, StateConflict when nothing can be handed in now.
     """
     body = "" if data is None else bodies.cleaned(data.body, "markdown")
     await uow.require_known(MATERIAL, material_id)
@@ -252,29 +258,26 @@ async def take(uow: UnitOfWork, material_id: UUID, data: SubmissionInput | None)
     if not await uow.use(Roster).is_active(uow, standing.course_id, uow.actor_id, "student"):
         raise Forbidden("Only students who are enrolled in the course hand something in.")
     refuse_unless_open(standing)
-    drafts = select(Submission).where(
-        col(Submission.material_id) == material_id,
-        col(Submission.user_id) == uow.actor_id,
-        col(Submission.state) == "draft",
-    )
-    submission = (await uow.session.execute(drafts)).scalar_one_or_none()
+    submission = None
+    if standing.draft_id is not None:
+        submission = await uow.session.get_one(Submission, standing.draft_id)
+    had = [] if submission is None else await file_ids_of(uow, submission.id)
+    wanted = had if data is None else data.file_ids
+    await own_files(uow, standing.course_id, wanted)
     if submission is None:
         submission = Submission(
             material_id=material_id, user_id=uow.actor_id, attempt=standing.attempts_made + 1, state="draft"
         )
-    if data is None:
-        await own_files(uow, standing.course_id, [id for id, *_ in await files_of(uow, submission.id)])
-        await uow.add(submission)
-        return submission, standing
-    submission.body, submission.urls = body, data.urls
-    await uow.add(submission)
-    files = await own_files(uow, standing.course_id, data.file_ids)
-    await uow.session.execute(delete(SubmittedFile).where(col(SubmittedFile.submission_id) == submission.id))
-    uow.session.add_all(
-        SubmittedFile(submission_id=submission.id, file_id=file.id, number=number) for number, file in enumerate(files)
-    )
-    await uow.flush()
-    return submission, standing
+        uow.session.add(submission)
+    if data is not None:
+        submission.body, submission.urls = body, data.urls
+    if wanted != had:
+        await uow.flush()
+        await uow.session.execute(delete(SubmittedFile).where(col(SubmittedFile.submission_id) == submission.id))
+        uow.session.add_all(
+            SubmittedFile(submission_id=submission.id, file_id=id, number=number) for number, id in enumerate(wanted)
+        )
+    return submission, standing, wanted
 
 
 async def remove(uow: UnitOfWork, id: UUID, if_match: str | None) -> Response:
@@ -298,24 +301,30 @@ async def bring_back(uow: UnitOfWork, id: UUID, request: RestoreRequest | None) 
     return await restore(uow, Submission, id, request)
 
 
-async def standing_of(uow: UnitOfWork, material_id: UUID) -> Standing:
-    """Everything that decides, read at once: `now` is the database's clock less what the request has waited here."""
-    me = uow.actor_id
-    waited = time.monotonic() - uow.arrived
-    assignment, more = aliased(Assignment), deadlines.generous(Material, me)
-    own = deadlines.yours(assignment, Material, more)
-    earlier = aliased(Submission)
+def standing_read() -> Read:
+    """Everything that decides, read at once."""
+    assignment, more = aliased(Assignment), deadlines.generous(Material, ACTOR_ID)
+    own = deadlines.yours(assignment, more)
+    earlier, draft = aliased(Submission), aliased(Submission)
     before = (
         select(
             func.coalesce(func.max(col(earlier.attempt)), 0).label("number"),
             func.max(col(earlier.submitted_at)).label("last_submitted_at"),
         )
-        .where(col(earlier.material_id) == material_id, col(earlier.user_id) == me, col(earlier.state) == "submitted")
-        .subquery()
+        .where(
+            col(earlier.material_id) == col(Material.id),
+            col(earlier.user_id) == ACTOR_ID,
+            col(earlier.state) == "submitted",
+        )
+        .correlate(Material)
+        .lateral()
     )
-    statement = (
+    drafted = select(col(draft.id)).where(
+        col(draft.material_id) == col(Material.id), col(draft.user_id) == ACTOR_ID, col(draft.state) == "draft"
+    )
+    return Read(
         select(
-            (func.clock_timestamp() - timedelta(seconds=waited)).label("now"),
+            (func.clock_timestamp() - bindparam("waited", type_=Interval())).label("now"),
             col(Material.course_id).label("course_id"),
             col(Material.kind).label("kind"),
             visibility.is_locked(Material).label("is_locked"),
@@ -324,15 +333,27 @@ async def standing_of(uow: UnitOfWork, material_id: UUID) -> Standing:
             own["closes_at"].label("closes_at"),
             own["attempts"].label("attempts"),
             before.c.number.label("attempts_made"),
-            before.c.last_submitted_at,
+            before.c.last_submitted_at.label("last_submitted_at"),
+            drafted.correlate(Material).scalar_subquery().label("draft_id"),
         )
         .select_from(Material)
         .outerjoin(assignment, col(assignment.material_id) == col(Material.id))
         .join(more, true())
         .join(before, true())
-        .where(col(Material.id) == material_id)
+        .where(col(Material.id) == bindparam("material_id", type_=Uuid())),
+        plan_once=True,
     )
-    row = (await uow.session.execute(statement, {"actor_id": me})).mappings().one()
+
+
+STANDING = standing_read()
+
+
+async def standing_of(uow: UnitOfWork, material_id: UUID) -> Standing:
+    """How the caller stands now: the database's clock less what the request has waited here."""
+    waited = timedelta(seconds=time.monotonic() - uow.arrived)
+    row = await STANDING.one(uow.session, material_id=material_id, actor_id=uow.actor_id, waited=waited)
+    if row is None:
+        raise NotFound(MATERIAL, material_id)
     return Standing(**row)
 
 
@@ -350,9 +371,11 @@ def refuse_unless_open(standing: Standing) -> None:
         raise StateConflict("no_attempts_left", f"All {standing.attempts} attempts were made.")
 
 
-async def own_files(uow: UnitOfWork, course_id: UUID, ids: list[UUID]) -> list[FileSummary]:
-    """Files that the student uploaded to the course; 404 for others, 409 while one has not arrived."""
-    library, found = uow.use(FileLibrary), []
+async def own_files(uow: UnitOfWork, course_id: UUID, ids: list[UUID]) -> None:
+    """Hold files that the student uploaded to the course; 404 for others, 409 while one has not arrived."""
+    if not ids:
+        return
+    library = uow.use(FileLibrary)
     await library.lock(uow, ids)
     known = await library.known_among(uow, ids)
     for id in ids:
@@ -363,19 +386,21 @@ async def own_files(uow: UnitOfWork, course_id: UUID, ids: list[UUID]) -> list[F
             raise NotFound(FILE, id)
         if file.state not in ("uploaded", "verifying", "ready"):
             raise StateConflict("file_not_ready", f"The file {file.filename} is {file.state}; upload it first.")
-        found.append(file)
-    return found
 
 
-async def files_of(uow: UnitOfWork, submission_id: UUID) -> list[tuple[UUID, str, str | None]]:
-    """Ids, names and, where they are verified, SHA-256, in their order."""
-    rows = (
-        select(FILES.c.id, FILES.c.filename, FILES.c.sha256)
-        .join(SubmittedFile, col(SubmittedFile.file_id) == FILES.c.id)
-        .where(col(SubmittedFile.submission_id) == submission_id)
-        .order_by(col(SubmittedFile.number))
-    )
-    return [(id, name, sha256) for id, name, sha256 in (await uow.session.execute(rows)).all()]
+async def file_ids_of(uow: UnitOfWork, submission_id: UUID) -> list[UUID]:
+    """The files of a draft, in their order."""
+    rows = select(col(SubmittedFile.file_id)).where(col(SubmittedFile.submission_id) == submission_id)
+    return list((await uow.session.execute(rows.order_by(col(SubmittedFile.number)))).scalars())
+
+
+async def sealed(uow: UnitOfWork, ids: list[UUID]) -> list[tuple[UUID, str, str | None]]:
+    """Files with their names and, where they are verified, SHA-256, in the order of the ids."""
+    if not ids:
+        return []
+    rows = await uow.session.execute(select(FILES.c.id, FILES.c.filename, FILES.c.sha256).where(among(FILES.c.id, ids)))
+    found = {id: (id, name, sha256) for id, name, sha256 in rows.all()}
+    return [found[id] for id in ids]
 
 
 def receipt_of(submission: Submission, files: list[tuple[UUID, str, str | None]]) -> str:

@@ -3,13 +3,12 @@
 from typing import Any
 
 from lms_courses.contracts import in_published_course
-from lms_users.contracts import is_some_ward
-from sqlalchemy import JSON, ColumnElement, and_, case, exists, func, null, or_
+from lms_users.contracts import CALLER_AND_WARDS
+from sqlalchemy import JSON, ColumnElement, and_, any_, case, exists, func, null, or_
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from lms_core.sdk import ACTOR_ID
 from lms_materials.audience import is_for_actor
 from lms_materials.models import Completion, Material, Module, Prerequisite, Submission
 from lms_materials.sql_json import NONE_OF_THEM, in_json
@@ -45,7 +44,7 @@ def unlock_at(material: Any) -> Any:
 
 
 def is_completed(material: Any, user_id: Any) -> ColumnElement[bool]:
-    """A condition: a user said so, or handed something in."""
+    """A condition: a user said so, or handed something in; with `any_` of a select, one of those users."""
     completion, submission = aliased(Completion), aliased(Submission)
     said = exists().where(col(completion.material_id) == material.id, col(completion.user_id) == user_id)
     submitted = exists().where(
@@ -63,6 +62,7 @@ def unmet(material: Any) -> tuple[Any, Any, ColumnElement[bool]]:
     What the caller cannot see does not stand in their way.
     """
     link, required = aliased(Prerequisite), aliased(Material)
+    caller_or_ward = any_(select(CALLER_AND_WARDS.c.user_id).scalar_subquery())
     return (
         link,
         required,
@@ -71,8 +71,7 @@ def unmet(material: Any) -> tuple[Any, Any, ColumnElement[bool]]:
             col(required.id) == col(link.required_id),
             ~col(required.is_deleted),
             may_be_read(required),
-            ~is_completed(required, ACTOR_ID),
-            ~is_some_ward(lambda student_id: is_completed(required, student_id)),
+            ~is_completed(required, caller_or_ward),
         ),
     )
 

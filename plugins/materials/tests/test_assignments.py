@@ -107,6 +107,15 @@ async def test_what_is_no_assignment(school: School, assignment: dict[str, Any],
     assert page.status_code == 422
 
 
+async def test_handing_in_takes_few_statements(lms: Lms, school: School) -> None:
+    made = await make_assignment(school)
+    await hand_in(school.student, made)
+    async with lms.counted() as counted:
+        await hand_in(school.student, made)
+    # The guard and whether it is known; then held, one's turn, how one stands, enrolled, stored, read, the events.
+    assert counted.statements == 2 + 7
+
+
 async def test_attempts_are_kept(lms: Lms, school: School) -> None:
     made = await make_assignment(school, attempts=2)
     first = await hand_in(school.student, made, body="One")

@@ -8,7 +8,24 @@ from typing import Any, Literal
 from uuid import UUID
 
 from lms_institutions.contracts import is_at_or_below
-from sqlalchemy import Boolean, ColumnElement, DateTime, Uuid, cast, column, exists, func, literal, or_, select, table
+from sqlalchemy import (
+    CTE,
+    Boolean,
+    ColumnElement,
+    DateTime,
+    Uuid,
+    cast,
+    column,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    table,
+    true,
+    union_all,
+)
 
 from lms_core.sdk import ACTOR_ID, Context, Event, UnitOfWork
 
@@ -17,7 +34,11 @@ ROLE = "users.role"
 """The kinds, for cascades."""
 
 GUARDIANSHIPS = table(
-    "users_guardianship", column("id"), column("guardian_id"), column("student_id"), column("is_deleted")
+    "users_guardianship",
+    column("id", Uuid()),
+    column("guardian_id", Uuid()),
+    column("student_id", Uuid()),
+    column("is_deleted", Boolean()),
 )
 """Who is whose guardian, for role sources of other plugins."""
 GRANTS = table(
@@ -27,6 +48,17 @@ GRANTS = table(
     column("expires_at", DateTime(timezone=True)),
     column("is_deleted", Boolean()),
 )
+
+
+def found_caller_and_wards() -> CTE:
+    """A row for the caller, and one for each student whose guardian they are."""
+    link = GUARDIANSHIPS.alias()
+    wards = select(link.c.student_id, true()).where(link.c.guardian_id == ACTOR_ID, ~link.c.is_deleted)
+    return union_all(select(ACTOR_ID.label("user_id"), false().label("is_ward")), wards).cte("caller_and_wards")
+
+
+CALLER_AND_WARDS = found_caller_and_wards()
+"""`user_id`, `is_ward`: for read rules that ask the same of all of them. A statement finds them once, and only if it has to."""
 
 
 def is_some_ward(condition: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
