@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Index, event, inspect
+from sqlalchemy import Index, event, inspect, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlmodel import Field
@@ -36,6 +36,14 @@ class AuditEntry(Record, table=True):
     __table_args__ = (
         Index("ix_core_audit_entry_object", "object_id", "id"),
         Index("ix_core_audit_entry_actor", "actor_id", "id"),
+        Index("ix_core_audit_entry_kind", "kind", "id"),
+        # Every page of all has the two that are left out.
+        Index(
+            "ix_core_audit_entry_action",
+            "action",
+            "id",
+            postgresql_where=text("action <> 'created' AND action <> 'changed'"),
+        ),
     )
 
     actor_id: UUID | None = None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query, Response
 from pydantic import BaseModel
-from sqlalchemy import DateTime, bindparam, true
+from sqlalchemy import DateTime, and_, bindparam, literal, true
 from sqlmodel import col
 
 from lms_core.audit import AuditEntry
+from lms_core.db import id_at
 from lms_core.errors import Forbidden, Invalid
 from lms_core.inputs import Instant
 from lms_core.pagination import Listing, Page, PageParams
@@ -44,6 +45,10 @@ class AuditEntryRead(BaseModel):
     changes: dict[str, Change]
 
 
+SINCE = bindparam("since", type_=DateTime(timezone=True))
+UNTIL = bindparam("until", type_=DateTime(timezone=True))
+CLOCKS_APART = literal(timedelta(hours=1))
+"""More than the clock that an id was made by may differ from the database's, which says when."""
 ENTRIES = Listing(
     AuditEntry,
     AuditEntryRead,
@@ -52,8 +57,8 @@ ENTRIES = Listing(
         "actor_id": col(AuditEntry.actor_id) == bindparam("actor_id"),
         "kind": col(AuditEntry.kind) == bindparam("kind"),
         "action": col(AuditEntry.action) == bindparam("action"),
-        "since": col(AuditEntry.created_at) >= bindparam("since", type_=DateTime(timezone=True)),
-        "until": col(AuditEntry.created_at) < bindparam("until", type_=DateTime(timezone=True)),
+        "since": and_(col(AuditEntry.created_at) >= SINCE, col(AuditEntry.id) >= id_at(SINCE - CLOCKS_APART)),
+        "until": and_(col(AuditEntry.created_at) < UNTIL, col(AuditEntry.id) < id_at(UNTIL + CLOCKS_APART)),
     },
     readable=lambda uow: Filter("audit", {}, lambda entity: true()),
 )

@@ -25,6 +25,7 @@ from prometheus_client import Counter
 from sqlalchemy import (
     ARRAY,
     JSON,
+    BigInteger,
     CheckConstraint,
     Column,
     ColumnElement,
@@ -37,12 +38,14 @@ from sqlalchemy import (
     Uuid,
     any_,
     event,
+    extract,
     func,
     inspect,
     literal,
     text,
 )
 from sqlalchemy import Table as SqlTable
+from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -73,6 +76,13 @@ AWAY = "The database does not answer at the moment; try again shortly."
 def new_id() -> uuid.UUID:
     """A UUID version 7 (RFC 9562): unique, and rising with time, so that it is also a keyset order."""
     return uuid7()
+
+
+def id_at(moment: Any) -> ColumnElement[uuid.UUID]:
+    """An SQL expression: the least id that can be made at a moment, to find by ids what happened when."""
+    milliseconds = func.greatest(func.floor(extract("epoch", moment) * 1000), 0)
+    digits = func.lpad(func.to_hex(cast_to(milliseconds, BigInteger)), 12, "0")
+    return cast_to(digits.concat("0" * 20), Uuid())
 
 
 def among(column: Any, ids: Iterable[uuid.UUID]) -> ColumnElement[bool]:

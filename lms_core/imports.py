@@ -43,6 +43,8 @@ class Import(Record, table=True):
             postgresql_where=text("state IN ('running', 'undoing')"),
             postgresql_nulls_not_distinct=True,
         ),
+        Index("ix_core_import_state", "state", "id"),
+        Index("ix_core_import_importer", "importer", "id"),
     )
 
     importer: str

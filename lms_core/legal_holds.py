@@ -60,6 +60,8 @@ class LegalHold(Record, table=True):
             postgresql_where=text("lifted_at IS NULL"),
             postgresql_nulls_not_distinct=True,
         ),
+        Index("ix_core_legal_hold_object_id", "object_id", "id"),
+        Index("ix_core_legal_hold_kind", "kind", "id"),
     )
 
     kind: str

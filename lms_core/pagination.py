@@ -161,6 +161,8 @@ class Listing:
     SQL. What the caller may not read is left out by the kind's read rules. Each form of the statement (which
     filters, which sort of access, first page or later) is compiled once. A column may be `Guarded`, and may use
     `ACTOR_ID`. `made` turns the columns, which may then be others than those of the answer, into the item.
+    What is asked for by an id is planned once for all ids; not so without `plan_once`, for what some ids have
+    thousands of and others few.
     """
 
     def __init__(
@@ -174,8 +176,9 @@ class Listing:
         where: ColumnElement[bool] | None = None,
         readable: Readable | None = None,
         made: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        plan_once: bool = True,
     ) -> None:
-        self.model, self.out, self.made = model, out, made
+        self.model, self.out, self.made, self.plan_once = model, out, made, plan_once
         self.filters = dict(filters or {})
         self.columns = dict(columns or {})
         self.order = order or (model.id,)
@@ -235,7 +238,8 @@ class Listing:
             directed = [column.desc() if self.descending else column.asc() for column in self.order]
             statement = statement.order_by(*directed).limit(literal_column(str(most)))
             # Found by what they hang under; others depend on how many there are of what is asked for.
-            self.reads[form] = Read(statement, plan_once=any(name.endswith("_id") for name in given))
+            by_id = any(name.endswith("_id") for name in given)
+            self.reads[form] = Read(statement, plan_once=self.plan_once and by_id)
         return self.reads[form], values_of(readable, guards)
 
     async def page(self, uow: UnitOfWork, paging: Paging, **filters: Any) -> Response:

@@ -22,7 +22,7 @@ from lms_core.hookspecs import hookimpl
 from lms_core.import_routes import ImportPlanRead, ImportRead, answer_import
 from lms_core.imports import Import, Importer, ImportRow, Planned, new_import
 from lms_core.inputs import Description, Input, Instant, Name
-from lms_core.kinds import alive, kind_name, live
+from lms_core.kinds import alive, exists_for_each, kind_name, live
 from lms_core.mail import send_mail
 from lms_core.online import create_index_online, drop_index_online
 from lms_core.pagination import Guarded, JsonBytes, Listing, Page, PageParams, Paging, Point
@@ -143,6 +143,7 @@ __all__ = [
     "create_index_online",
     "delete",
     "drop_index_online",
+    "exists_for_each",
     "explain",
     "find_object",
     "hookimpl",

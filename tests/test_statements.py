@@ -126,7 +126,9 @@ async def test_the_page_says_what_runs(world: World) -> None:
         options = {"json": body} if operation == "auth_change_password" else {}
         statements = await count(lms, caller, partial(caller.send, method, path, **options))
         rows[operation] = ("nobody" if operation in PUBLIC else "anybody", statements)
-    lines = [f"| {name} | `{' '.join(paths[name])}` | {role} | {count} |" for name, (role, count) in sorted(rows.items())]
+    lines = [
+        f"| {name} | `{' '.join(paths[name])}` | {role} | {count} |" for name, (role, count) in sorted(rows.items())
+    ]
     left_out = [f"| {name} | `{' '.join(paths[name])}` | | {why} |" for name, why in sorted(NOT_COUNTED.items())]
     made = HEAD + "\n".join([*lines, *left_out]) + "\n"
     if os.environ.get("LMS_WRITE_DOCS"):

@@ -3,7 +3,7 @@
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint
+from sqlalchemy import CheckConstraint, Index, text
 
 from lms_core.sdk import Field, Table
 
@@ -29,7 +29,19 @@ class Course(Table, table=True):
     """A course of an institution. Its code is unique there, and in its term, among live courses."""
 
     __tablename__ = "courses_course"
-    __table_args__ = (CheckConstraint("capacity >= 0", name="ck_courses_course_capacity"),)
+    __table_args__ = (
+        CheckConstraint("capacity >= 0", name="ck_courses_course_capacity"),
+        Index("ix_courses_course_state", "state", "id", postgresql_where=text("NOT is_deleted")),
+        # What somebody types may stand anywhere in these.
+        Index(
+            "ix_courses_course_words",
+            "title",
+            "code",
+            postgresql_using="gin",
+            postgresql_ops={"title": "gin_trgm_ops", "code": "gin_trgm_ops"},
+            postgresql_where=text("NOT is_deleted"),
+        ),
+    )
     label_column = "title"
     natural_key = ("institution_id", "term_id", "code")
     renamed_column = "code"

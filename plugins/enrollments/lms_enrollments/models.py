@@ -22,6 +22,19 @@ class Enrollment(Table, table=True):
             "(state = 'waitlisted') = (waiting_number IS NOT NULL)", name="ck_enrollments_enrollment_waiting"
         ),
         CheckConstraint("starts_on <= ends_on", name="ck_enrollments_enrollment_days"),
+        # For lists of what is rare; most are active students, whom every page of all has.
+        Index(
+            "ix_enrollments_enrollment_state",
+            "state",
+            "id",
+            postgresql_where=text("NOT is_deleted AND state <> 'active'"),
+        ),
+        Index(
+            "ix_enrollments_enrollment_role",
+            "role",
+            "id",
+            postgresql_where=text("NOT is_deleted AND role <> 'student'"),
+        ),
         Index(
             "ix_enrollments_enrollment_ends_on",
             "ends_on",

@@ -10,7 +10,7 @@ from fastapi import Response
 from lms_courses.contracts import COURSE, SECTION, SECTIONS, CourseCatalog, CourseSummary
 from lms_institutions.contracts import INSTITUTION
 from lms_users.contracts import UserDirectory
-from sqlalchemy import bindparam, case, exists, func, null
+from sqlalchemy import bindparam, case, func, null
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
@@ -28,6 +28,7 @@ from lms_core.sdk import (
     among,
     answer_import,
     delete,
+    exists_for_each,
     new_import,
 )
 from lms_enrollments import days, history, places, seats
@@ -63,7 +64,7 @@ POSITION = case(
 
 def columns() -> dict[str, Any]:
     """What an answer has beyond the row: the place in the line, and the section only while it lives."""
-    lives = exists().where(SECTIONS.c.id == col(Enrollment.section_id), ~SECTIONS.c.is_deleted)
+    lives = exists_for_each(SECTIONS.c.id == col(Enrollment.section_id), ~SECTIONS.c.is_deleted)
     return {"position": POSITION, "section_id": case((lives, col(Enrollment.section_id)), else_=null())}
 
 

@@ -31,6 +31,7 @@ class File(Table, table=True):
         Index("ix_files_file_owner_live", "owner_id", "id", postgresql_where=text("NOT is_deleted")),
         CheckConstraint("state <> 'ready' OR content_id IS NOT NULL", name="ck_files_file_content"),
         Index("ix_files_file_content_id", "content_id"),
+        Index("ix_files_file_state", "state", "id", postgresql_where=text("NOT is_deleted AND state <> 'ready'")),
         Index("ix_files_file_replaces_id", "replaces_id", "id", postgresql_where=text("replaces_id IS NOT NULL")),
         Index(
             "ix_files_file_underived",

@@ -44,6 +44,8 @@ USERS = Listing(
             select(Grant.user_id).where(Grant.institution_id == bindparam("institution_id"), ~col(Grant.is_deleted))
         ),
     },
+    # An institution may have one user in three, or one in a million.
+    plan_once=False,
 )
 USER_POINT = Point(User, UserRead)
 MAY_SIGN_IN = Read(
