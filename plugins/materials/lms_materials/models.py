@@ -21,7 +21,10 @@ class Module(Table, table=True):
     """A chapter of a course, in the order of `position`; students open what is in it from `unlock_at` on."""
 
     __tablename__ = "materials_module"
-    __table_args__ = (Index("ix_materials_module_position", "course_id", "position", "id"),)
+    __table_args__ = (
+        Index("ix_materials_module_position", "course_id", "position", "id"),
+        Index("ix_materials_module_order", "position", "id", postgresql_where=text("NOT is_deleted")),
+    )
     label_column = "title"
     restore_permission = "materials.delete"
 
@@ -43,6 +46,9 @@ class Material(Table, table=True):
         CheckConstraint("(kind = 'document') = (file_id IS NOT NULL)", name="ck_materials_material_file"),
         CheckConstraint("(kind = 'link') = (url IS NOT NULL)", name="ck_materials_material_url"),
         Index("ix_materials_material_position", "course_id", "position", "id"),
+        # For lists of all courses at once.
+        Index("ix_materials_material_order", "position", "id", postgresql_where=text("NOT is_deleted")),
+        Index("ix_materials_material_kind", "kind", "position", "id", postgresql_where=text("NOT is_deleted")),
     )
     label_column = "title"
     restore_permission = "materials.delete"
