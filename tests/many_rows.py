@@ -7,6 +7,7 @@ finds them at the far end of every list.
 
 from __future__ import annotations
 
+import re
 from uuid import UUID
 
 import asyncpg
@@ -141,30 +142,21 @@ ROWS = """
 """
 
 
-def statements() -> list[tuple[str, str]]:
-    """Each table's name and how it is filled."""
-    found = []
-    for block in ROWS.strip().split("\n    "):
-        if not block.startswith(" "):
-            table, count, columns = block.split(" ", 2)
-            found.append((table, f"INSERT INTO {table} {columns} SELECT "))
-            tail = f" FROM generate_series(1, {count}) AS n"
-            found[-1] = (table, found[-1][1] + "{}" + tail)
-            values = ""
-            bodies[table] = values
-        else:
-            bodies[table] += block.strip() + " "
-    return [(table, sql.replace("{}", bodies[table])) for table, sql in found]
-
-
-bodies: dict[str, str] = {}
+def statements() -> list[str]:
+    """How each table is filled: its name, how many rows, their columns, and below that what row `n` has there."""
+    found: list[str] = []
+    for block in re.split(r"\n    (?! )", ROWS.strip()):
+        head, *values = block.split("\n")
+        table, rows, columns = head.split(" ", 2)
+        found.append(f"INSERT INTO {table} {columns} SELECT {' '.join(values)} FROM generate_series(1, {rows}) AS n")
+    return found
 
 
 async def fill(connection: asyncpg.Connection) -> None:
     """All of them, without asking whether what they point at is there; and what PostgreSQL's planner knows of them."""
     await connection.execute(FUNCTIONS)
     await connection.execute("SET session_replication_role = replica; SET synchronous_commit = off")
-    for _, statement in statements():
+    for statement in statements():
         await connection.execute(statement)
     await connection.execute("RESET session_replication_role")
     await connection.execute("VACUUM ANALYZE")

@@ -19,9 +19,11 @@ import asyncpg
 import pytest
 from many_rows import fill, row_id
 
+from lms_core.config import Settings
 from lms_core.db import READ_SETTINGS, Database
+from lms_core.logs import configure_logs
 from lms_core.pagination import Paging
-from lms_core.platform import Platform, load_platform
+from lms_core.platform import load_platform
 from lms_core.testing import TEMPLATE, Caller, Lms, School, application, on_server, settings_for
 
 pytestmark = pytest.mark.anyio
@@ -183,12 +185,12 @@ def literal(value: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-async def world(database_name: str, platform: Platform) -> AsyncIterator[World]:
+async def world(database_name: str, settings: Settings) -> AsyncIterator[World]:
     """A database of its own: other tests look through whole lists."""
     name = f"{database_name}_plans"
+    configure_logs(settings)
     await on_server(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}"')
     async with application(load_platform(settings_for(name))) as lms:
-        assert platform.plugins
         url = lms.context.settings.database_url
         school = await lms.make_school()
         guardian, head = await lms.make_user(), await lms.make_user()
