@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-import threading
-import time
-from urllib.parse import urlsplit
 
 from benchmarks import data
 from benchmarks.bars_of_reads import CONNECTIONS, MANY, SECONDS, against
-from benchmarks.load import Asked, Sample, bearer, drive, one, posted, signing_in
+from benchmarks.load import Asked, Sample, bearer, drive, posted
 from benchmarks.raw import TOKEN
 from benchmarks.results import Result
-from benchmarks.system import EMAIL, PASSWORD, Served, System, unique
+from benchmarks.system import Served, System
 
 COURSES = 400
 BULK = 10_000
@@ -49,9 +45,7 @@ def enroll(system: System, rounds: int) -> list[Result]:
         return posted("/enrollments", {"course_id": course, "user_id": user, "role": "student"}, tokens[served])
 
     def round_of(served: Served, seconds: float) -> Sample:
-        return drive(
-            served.url, lambda _: asked(served).on(served.url), 201, seconds, CONNECTIONS, pids[served]
-        )
+        return drive(served.url, lambda _: asked(served).on(served.url), 201, seconds, CONNECTIONS, pids[served])
 
     for served in tokens:
         round_of(served, 1.0)

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Exists, Select, Uuid, and_, bindparam, exists, inspect, literal_column, or_, true
+from sqlalchemy import ColumnElement, Exists, Select, Uuid, and_, bindparam, inspect, literal_column, or_, true
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 

@@ -160,7 +160,7 @@ def platform(settings: Settings) -> Platform:
 async def application(platform: Platform) -> AsyncIterator[Lms]:
     """The application of a platform, running in this process."""
     edge: Any = create_app(platform)
-    app = edge.app
+    app = edge.app.app
     async with app.router.lifespan_context(app):
         context: Context = app.state.context
         while not context.database.watching:

@@ -22,7 +22,7 @@ async def client(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     """A client of an application that lets one origin in."""
     monkeypatch.setattr(platform, "settings", platform.settings.model_copy(update={"cors_origins": ALLOWED}))
     edge = create_app(platform)
-    edge.app.app.add_api_route("/fail", fail)  # type: ignore[attr-defined]
+    edge.app.app.app.add_api_route("/fail", fail)  # type: ignore[attr-defined]
     transport = httpx2.ASGITransport(edge, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as opened:
         yield opened

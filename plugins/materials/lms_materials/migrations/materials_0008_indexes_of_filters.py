@@ -5,8 +5,8 @@ from alembic import op
 
 from lms_core.sdk import create_index_online
 
-revision = "materials_0006"
-down_revision = "materials_0005"
+revision = "materials_0008"
+down_revision = "materials_0007"
 branch_labels = None
 depends_on = None
 
