@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
+import time
 
 from benchmarks import data
 from benchmarks.bars_of_reads import CONNECTIONS, MANY, SECONDS, against
-from benchmarks.load import Asked, Sample, bearer, drive, posted
+from benchmarks.load import Asked, Sample, bearer, drive, one, posted, signing_in
 from benchmarks.raw import TOKEN
 from benchmarks.results import Result
-from benchmarks.system import Served, System
+from benchmarks.system import EMAIL, PASSWORD, Served, System, unique
 
 COURSES = 400
 BULK = 10_000
@@ -58,3 +60,69 @@ def enroll(system: System, rounds: int) -> list[Result]:
     }
     counts = {"statements": statements[ours], "of raw": statements[raw]}
     return against("enroll", "an enrollment against raw", samples[ours], samples[raw], 0.6, **counts)
+
+
+def bulk(system: System, rounds: int) -> list[Result]:
+    """10,000 enrollments in one request, and how long others wait meanwhile on the same process."""
+    database = system.sized(MANY)
+    ours = system.serve("small api", MANY)
+    token = bearer(system.token(ours.url))
+    people = asyncio.run(data.ids(system.database_url(database), "user", 1, BULK))
+    [school] = asyncio.run(data.ids(system.database_url(database), "institution", 1, 1))
+    seconds, stalls = [], []
+    for _ in range(rounds):
+        course = one(ours.url, posted("/courses", {"institution_id": school, "code": unique(), "title": "Big"}, token))
+        body = {"course_id": course["id"], "role": "student", "user_ids": people}
+        with Beside(ours, Asked("GET", f"/courses/{course['id']}", token)) as beside:
+            began = time.perf_counter()
+            answer = one(ours.url, posted("/enrollments/bulk", body, token, good=200))
+            seconds.append(time.perf_counter() - began)
+        assert answer["counts"] == {"created": BULK}, answer["counts"]
+        stalls.append(max(beside.latencies) * 1000)
+    return [
+        Result("bulk", "10,000 enrollments in one request", seconds, "s", "<=", 3),
+        Result("bulk", "slowest read on the same process meanwhile", stalls, "ms"),
+    ]
+
+
+class Beside:
+    """Sends a request again and again on one connection while the block runs."""
+
+    def __init__(self, served: Served, asked: Asked) -> None:
+        self.served, self.asked = served, asked
+        self.latencies: list[float] = []
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self) -> None:
+        """Until the block is over."""
+        request = self.asked.on(self.served.url)
+        while not self.over.is_set():
+            self.latencies += drive(self.served.url, lambda _: request, self.asked.good, 0.05, 1, {}).latencies
+
+    def __enter__(self) -> Beside:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+
+def logins(system: System, rounds: int) -> list[Result]:
+    """How long others wait at most while 50 people sign in at once."""
+    ours = system.serve("small api", MANY)
+    token = bearer(system.token(ours.url))
+    login = signing_in(EMAIL, PASSWORD).on(ours.url)
+    reads, alone = [], []
+    read = Asked("GET", "/users/me", token).on(ours.url)
+    for _ in range(rounds):
+        alone.append(drive(ours.url, lambda _: read, 200, LOGIN_SECONDS / 3, 1, {}).at(0.99))
+        with Beside(ours, Asked("GET", "/users/me", token)) as beside:
+            drive(ours.url, lambda _: login, 200, LOGIN_SECONDS, LOGINS, {})
+        ordered = sorted(beside.latencies)
+        reads.append(ordered[int(len(ordered) * 0.99)] * 1000)
+    return [
+        Result("logins", "99 % of reads beside 50 parallel logins", reads, "ms", "<=", 20),
+        Result("logins", "99 % of reads alone", alone, "ms"),
+    ]

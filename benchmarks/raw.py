@@ -66,7 +66,7 @@ def create() -> Asgi:
             await send({"type": "lifespan.shutdown.complete"})
             return
         status = 200
-        if tokens.get(dict(scope["headers"]).get(b"authorization")) is None:
+        if tokens.get(dict(scope["headers"]).get(b"authorization", b"")) is None:
             status, body = 401, b""
         elif scope["method"] == "POST":
             message = await receive()

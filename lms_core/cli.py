@@ -114,6 +114,19 @@ def test(context: typer.Context) -> None:
     raise typer.Exit(int(pytest.main(arguments)))
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def bench(context: typer.Context) -> None:
+    """Measure how quick this is, on engines and data of its own, against what Python can do: `lms bench --help`."""
+    import runpy
+
+    root = Path(__file__).parent.parent
+    if not (root / "benchmarks").is_dir():
+        raise StartRefused("The benchmarks come with the source; get that, and run this there.")
+    sys.path.insert(0, str(root))
+    sys.argv = ["lms bench", *context.args]
+    runpy.run_module("benchmarks", run_name="__main__")
+
+
 @app.command()
 def setup(
     demo: Annotated[bool, typer.Option("--demo", help="Seed an institution to look at")] = False,

@@ -216,22 +216,18 @@ def raise_versions(session: Session, *_: Any) -> None:
             row.updated_at = func.now()  # type: ignore[assignment]
 
 
-class Read:
-    """A `select()` compiled once; `bindparam`s become keyword arguments.
+class Compiled:
+    """A statement that is compiled once; `bindparam`s become keyword arguments.
 
-    It runs on the read pool, or, given a session, in its transaction and with what that wrote: as the same SQL, but for
-    that JSON comes parsed. With `plan_once` PostgreSQL keeps one plan for whatever the values are:
-    for what is found by an id. Read rules make long statements, whose planning takes up to five times as long as the
-    rest. Else it may plan anew for other values.
+    Building a statement anew and finding it again in SQLAlchemy's cache takes longer than PostgreSQL does.
     """
 
-    def __init__(self, statement: Select[*tuple[Any, ...]], plan_once: bool = False) -> None:
-        self.plan_once = plan_once
+    def __init__(self, statement: Any) -> None:
         bound = [part for part in iterate(statement) if isinstance(part, BindParameter)]
         open_names = {part.key for part in bound if part.required}
-        compiled = statement.params(dict.fromkeys(open_names)).compile(dialect=READ_DIALECT)
+        compiled = statement.compile(dialect=READ_DIALECT)
         assert isinstance(compiled, SQLCompiler)
-        state = compiled.construct_expanded_state(escape_names=False)
+        state = compiled.construct_expanded_state(dict.fromkeys(open_names), escape_names=False)
         self.sql = state.statement
         self.names = tuple(state.positiontup or ())
         self.fixed: Mapping[str, Any] = {
@@ -242,6 +238,33 @@ class Read:
     def arguments(self, given: Mapping[str, Any]) -> list[Any]:
         """The positional arguments of the compiled statement."""
         return [given[name] if name in given else self.fixed[name] for name in self.names]
+
+    async def in_transaction(self, session: AsyncSession, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Every row as this transaction sees it, what waits to be flushed included."""
+        # What is JSON a read connection writes by itself; here the type does, which is left out.
+        written = {name: json.dumps(given.get(name, self.fixed.get(name))) for name in self.json_names}
+        arguments = tuple(self.arguments({**given, **written}))
+
+        def execute(session: Session) -> list[dict[str, Any]]:
+            if session.autoflush:
+                session.flush()
+            found = session.connection().exec_driver_sql(self.sql, arguments)
+            return [dict(row) for row in found.mappings()] if found.returns_rows else []
+
+        return await session.run_sync(execute)
+
+
+class Read(Compiled):
+    """A compiled `select()`. It runs on the read pool, or, given a session, in its transaction and with what that wrote.
+
+    It is the same SQL in both, but in a transaction JSON comes parsed. With `plan_once` PostgreSQL keeps one plan for
+    whatever the values are: for what is found by an id. Read rules make long statements, whose planning takes up to five
+    times as long as the rest. Else it may plan anew for other values.
+    """
+
+    def __init__(self, statement: Select[*tuple[Any, ...]], plan_once: bool = False) -> None:
+        super().__init__(statement)
+        self.plan_once = plan_once
 
     async def all(self, source: Database | AsyncSession, **given: Any) -> Sequence[Mapping[str, Any]]:
         """Every row."""
@@ -254,14 +277,16 @@ class Read:
         rows = await self.all(source, **given)
         return rows[0] if rows else None
 
-    async def in_transaction(self, session: AsyncSession, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Every row as this transaction sees it, what waits to be flushed included."""
-        await session.flush()
-        connection = await session.connection()
-        # What is JSON a read connection writes by itself; here the type does, which is left out.
-        written = {name: json.dumps(given.get(name, self.fixed.get(name))) for name in self.json_names}
-        found = await connection.exec_driver_sql(self.sql, tuple(self.arguments({**given, **written})))
-        return [dict(row) for row in found.mappings()]
+
+class Write(Compiled):
+    """A compiled `insert()`, `update()` or `delete()`, or several in one statement, for what writes do most.
+
+    No session sees what it changes: say it to the audit trail with `uow.record`.
+    """
+
+    async def run(self, session: AsyncSession, **given: Any) -> list[dict[str, Any]]:
+        """Do it; the rows that it returns."""
+        return await self.in_transaction(session, given)
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -361,8 +386,11 @@ class Database:
         async with pool.acquire(timeout=limit) as connection:
             try:
                 rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-            except asyncpg.InternalClientError as error:
-                # A connection that died in the middle of something else, which asyncpg has not noticed.
+            except (asyncpg.InternalClientError, AttributeError) as error:
+                # A connection that died in the middle of something else, or was ended meanwhile (AttributeError), which
+                # asyncpg has not noticed.
+                if isinstance(error, AttributeError) and not connection.is_closed():
+                    raise
                 connection.terminate()
                 raise Unavailable(AWAY, "database_away") from error
             return rows

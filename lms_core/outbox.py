@@ -14,7 +14,7 @@ from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Identity, Index, Str
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from lms_core.db import new_id
+from lms_core.db import Write, new_id
 from lms_core.tracing import traceparent
 
 if TYPE_CHECKING:
@@ -108,8 +108,9 @@ def _values(name: str, kind: Any) -> Any:
     return bindparam(name, type_=ARRAY(kind))
 
 
-STORE = text(
-    """
+STORE = Write(
+    text(
+        """
     WITH event AS (
         INSERT INTO core_event (id, name, payload, actor_id, request_id, traceparent)
         SELECT id, name, payload::jsonb, :actor_id, :request_id, :traceparent
@@ -125,15 +126,19 @@ STORE = text(
     )
     SELECT pg_notify(channel, message) FROM unnest(:channels, :messages) AS given (channel, message)
     """
-).bindparams(
-    bindparam("actor_id", type_=Uuid()),
-    bindparam("audit_actor_id", type_=Uuid()),
-    bindparam("address", type_=String()),
-    bindparam("request_id", type_=String()),
-    bindparam("traceparent", type_=String()),
-    *(_values(name, Uuid()) for name in ("event_ids", "delivery_ids", "delivered_ids", "audit_ids", "audit_objects")),
-    *(_values(name, String()) for name in ("names", "payloads", "handlers", "order_keys", "channels", "messages")),
-    *(_values(name, String()) for name in ("audit_actions", "audit_kinds", "audit_changes")),
+    ).bindparams(
+        bindparam("actor_id", type_=Uuid()),
+        bindparam("audit_actor_id", type_=Uuid()),
+        bindparam("address", type_=String()),
+        bindparam("request_id", type_=String()),
+        bindparam("traceparent", type_=String()),
+        *(
+            _values(name, Uuid())
+            for name in ("event_ids", "delivery_ids", "delivered_ids", "audit_ids", "audit_objects")
+        ),
+        *(_values(name, String()) for name in ("names", "payloads", "handlers", "order_keys", "channels", "messages")),
+        *(_values(name, String()) for name in ("audit_actions", "audit_kinds", "audit_changes")),
+    )
 )
 
 
@@ -154,9 +159,9 @@ async def store_events(uow: UnitOfWork) -> None:
     notices = [("lms_access", topic) for topic in dict.fromkeys(uow.announcements)]
     if deliveries:
         notices.append((CHANNEL, ""))
-    await uow.session.execute(
-        STORE,
-        {
+    await STORE.run(
+        uow.session,
+        **{
             **uow.trail.values(),
             "audit_actor_id": uow.access.actor_id or uow.caused_by,
             "address": uow.address,

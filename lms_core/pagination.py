@@ -224,9 +224,12 @@ class Listing:
         readable, guards = self.readable(uow), self.guards(uow)
         form = (given, later, most, readable.shape, *(guard.shape for guard in guards.values()))
         if form not in self.reads:
+            # Below one thing rows are asked one by one: to gather all that one may read first could be everything.
+            is_below = any(name.endswith("_id") for name in given)
+            may = (readable.write if is_below else readable.write_list)(self.model)
             statement = select(
                 *self.selected(guards), *(column.label(f"key_{column.key}") for column in self.order)
-            ).where(alive(self.model), readable.write_list(self.model))
+            ).where(alive(self.model), may)
             if self.where is not None:
                 statement = statement.where(self.where)
             for name in given:

@@ -5,7 +5,7 @@ from sqlmodel import Field
 from lms_core.backup import AfterRestore, KeptObjects, may_remove_objects
 from lms_core.backup_shelf import Shelf
 from lms_core.csv_table import CellError, Column, Row, write_table
-from lms_core.db import Read, Record, Table, among, among_texts, like_pattern, new_id
+from lms_core.db import Read, Record, Table, Write, among, among_texts, like_pattern, new_id
 from lms_core.deletion import Deleted, DeletionRead, Restored, delete, keep_deleted
 from lms_core.errors import (
     Forbidden,
@@ -136,6 +136,7 @@ __all__ = [
     "UnitOfWork",
     "Uow",
     "UploadedFiles",
+    "Write",
     "alive",
     "among",
     "among_texts",

@@ -569,7 +569,7 @@ async def test_every_operation_has_one_entry(lms: Lms) -> None:
 
 
 async def test_the_public_operations_are_those_of_the_table(lms: Lms) -> None:
-    app = lms.client._transport.app.app  # type: ignore[attr-defined]
+    app = lms.client._transport.app.app.app  # type: ignore[attr-defined]
     public = {(m, r.path) for r in guarded_routes(app) if r.original_route.guard.is_public for m in r.methods}
     found = {operation for operation, route in (await operations(lms)).items() if route in public}
     assert found == set(PUBLIC)

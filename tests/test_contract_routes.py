@@ -27,7 +27,7 @@ def with_random_ids(path: str) -> str:
 
 
 def guard_of(lms: Lms, method: str, path: str) -> Any:
-    app = lms.client._transport.app.app  # type: ignore[attr-defined]
+    app = lms.client._transport.app.app.app  # type: ignore[attr-defined]
     return next(
         route.original_route.guard for route in guarded_routes(app) if route.path == path and method in route.methods
     )

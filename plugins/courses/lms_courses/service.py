@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Collection
+from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from lms_institutions.contracts import INSTITUTION
 from sqlalchemy import ARRAY, String, Uuid, and_, any_, bindparam, literal, or_
 from sqlmodel import col, select
 
-from lms_core.sdk import Invalid, Listing, Point, UnitOfWork, alive, among, among_texts
+from lms_core.sdk import Invalid, Listing, NotFound, Point, Read, UnitOfWork, alive, among, among_texts
 from lms_courses import terms
 from lms_courses.contracts import (
     COURSE,
@@ -38,6 +39,12 @@ FILTERS = {
 COURSES = Listing(Course, CourseRead, FILTERS, COLUMNS, plan_once=False)
 COURSE_POINT = Point(Course, CourseRead, columns=COLUMNS)
 NULLABLE = ("capacity", "starts_on", "ends_on", "term_id", "enrollment_key")
+
+
+_summary: Any = select(*(col(getattr(Course, one.name)).label(one.name) for one in fields(CourseSummary))).where(
+    col(Course.id) == bindparam("course_id", type_=Uuid()), alive(Course)
+)
+SUMMARY, LOCKED_SUMMARY = Read(_summary), Read(_summary.with_for_update(of=Course))
 
 
 def own_courses(uow: UnitOfWork) -> list[UUID]:
@@ -144,7 +151,12 @@ class Catalog(CourseCatalog):
 
     async def lock(self, uow: UnitOfWork, course_id: UUID) -> CourseSummary:
         """The course, for whoever changes its seats."""
-        return summary(await uow.lock(Course, course_id))
+        if not uow.dry_run:
+            await uow.hold_parents(Course, course_id)
+        row = await (SUMMARY if uow.dry_run else LOCKED_SUMMARY).one(uow.session, course_id=course_id)
+        if row is None:
+            raise NotFound(COURSE, course_id)
+        return CourseSummary(**row)
 
     async def opens_with(self, uow: UnitOfWork, course_id: UUID, key: str) -> bool:
         """In the same time, however much of it is right."""

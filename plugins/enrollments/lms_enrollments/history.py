@@ -61,16 +61,6 @@ async def list_as_of(uow: UnitOfWork, paging: Paging, as_of: datetime, **filters
     return await AS_OF.page(uow, paging, as_of=as_of, **filters)
 
 
-async def begin(uow: UnitOfWork, rows: Sequence[dict[str, Any]], reason: str | None) -> None:
-    """The first period of new enrollments."""
-    shared = {"cause": "enrolled", "reason": reason, "actor_id": uow.access.actor_id or uow.caused_by}
-    values = [
-        {"id": new_id(), "enrollment_id": row["id"], **{name: row[name] for name in KEPT}, **shared} for row in rows
-    ]
-    # Under the course's lock, so what the clock says now is later than all that was noted of the course before.
-    await uow.session.execute(insert(Period).values(since=func.clock_timestamp()), values)
-
-
 async def note(uow: UnitOfWork, ids: Sequence[UUID], cause: Cause, reason: str | None = None) -> None:
     """Enrollments are as they are from now on."""
     if not ids:

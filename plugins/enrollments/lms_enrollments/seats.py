@@ -10,15 +10,34 @@ from uuid import UUID
 from lms_courses.contracts import COURSE, COURSES, SECTIONS, CourseCatalog, CourseParticipation, CourseSummary
 from lms_institutions.contracts import INSTITUTION
 from lms_users.contracts import UserEnabled
-from sqlalchemy import ColumnElement, and_, column, exists, func, insert, or_, select, table, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Date,
+    String,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    column,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    table,
+    update,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import col
 
-from lms_core.sdk import Conflict, NotFound, Restored, StateConflict, UnitOfWork, alive, among, new_id
+from lms_core.sdk import Conflict, NotFound, Read, Restored, StateConflict, UnitOfWork, Write, alive, among, new_id
 from lms_enrollments import history, places
 from lms_enrollments.contracts import ENROLLMENT, EnrollmentActivated, EnrollmentWaitlisted
 from lms_enrollments.days import NOT_OVER
-from lms_enrollments.models import Enrollment
+from lms_enrollments.models import Enrollment, Period
 from lms_enrollments.parts import Part, Placed
 
 STUDENT = "student"
@@ -26,8 +45,6 @@ APPOINTED_BY = {"teacher": "enrollments.appoint", "assistant": "enrollments.edit
 WAITLIST = "waitlist"
 """The choice of those who restore into a full course or section."""
 STANDING_STATES = ("requested", "active", "waitlisted")
-RECORDED = ("course_id", "user_id", "role", "state", "section_id", "starts_on", "ends_on")
-"""What the audit trail keeps of an enrollment that came to be by a statement of this module."""
 USERS = table("users_user", column("id"), column("full_name"), column("is_active"), column("is_deleted"))
 MAY_MOVE_UP = NOT_OVER & exists().where(USERS.c.id == col(Enrollment.user_id), USERS.c.is_active).correlate_except(
     USERS
@@ -48,6 +65,62 @@ UNBALANCED = (
     .group_by(COURSES.c.id, COURSES.c.capacity)
     .having(or_(_active > COURSES.c.capacity, and_(_active < COURSES.c.capacity, _waiting > 0)))
 )
+
+
+STANDING = Read(
+    select(col(Enrollment.user_id), col(Enrollment.id)).where(
+        col(Enrollment.course_id) == bindparam("course_id"),
+        col(Enrollment.user_id) == any_(bindparam("user_ids", type_=ARRAY(Uuid()))),
+        col(Enrollment.role) == bindparam("role"),
+        col(Enrollment.state).in_(STANDING_STATES),
+        ~col(Enrollment.is_deleted),
+    )
+)
+
+
+def placing() -> Write:
+    """Enrollments of one course, each with its first period."""
+    given = (
+        func.unnest(
+            bindparam("ids", type_=ARRAY(Uuid())),
+            bindparam("period_ids", type_=ARRAY(Uuid())),
+            bindparam("user_ids", type_=ARRAY(Uuid())),
+            bindparam("states", type_=ARRAY(String())),
+            bindparam("numbers", type_=ARRAY(BigInteger())),
+        )
+        .table_valued("id", "period_id", "user_id", "state", "waiting_number", name="given")
+        .render_derived()
+    )
+    own: dict[str, Any] = {
+        "course_id": bindparam("course_id", type_=Uuid()),
+        "user_id": given.c.user_id,
+        "role": bindparam("role", type_=String()),
+        "state": given.c.state,
+        "section_id": bindparam("section_id", type_=Uuid()),
+        "starts_on": bindparam("starts_on", type_=Date()),
+        "ends_on": bindparam("ends_on", type_=Date()),
+    }
+    enrollment = {"id": given.c.id, **own, "waiting_number": given.c.waiting_number}
+    period = {
+        "id": given.c.period_id,
+        "enrollment_id": given.c.id,
+        **own,
+        # Under the course's lock, so what the clock says now is later than all that was noted of the course before.
+        "since": func.clock_timestamp(),
+        "cause": literal_column("'enrolled'"),
+        "reason": bindparam("reason", type_=String()),
+        "actor_id": bindparam("actor_id", type_=Uuid()),
+    }
+    placed = insert(Enrollment).from_select(
+        list(enrollment), select(*(value.label(name) for name, value in enrollment.items())), include_defaults=False
+    )
+    begun = insert(Period).from_select(
+        list(period), select(*(value.label(name) for name, value in period.items())), include_defaults=False
+    )
+    return Write(begun.add_cte(placed.cte("placed")))
+
+
+PLACE = placing()
 
 
 async def count(uow: UnitOfWork, course_id: UUID, state: str) -> int:
@@ -102,29 +175,46 @@ async def place(uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID]
     rows: dict[UUID, dict[str, Any]] = {
         user_id: {
             "id": new_id(),
-            "course_id": course.id,
             "user_id": user_id,
-            "role": part.role,
             "state": "active" if user_id in seated else "waitlisted",
-            "section_id": part.section_id,
             "waiting_number": numbers.get(user_id),
-            "starts_on": part.starts_on,
-            "ends_on": part.ends_on,
         }
         for user_id in new
         if user_id in seated or user_id in numbers
     }
     if rows:
-        await uow.session.execute(insert(Enrollment), list(rows.values()))
-        await history.begin(uow, list(rows.values()), part.reason)
-        for row in rows.values():
-            given = {name: {"before": None, "after": row[name]} for name in RECORDED if row[name] is not None}
-            uow.record("created", ENROLLMENT, row["id"], given)
+        await store(uow, course.id, part, list(rows.values()))
     for user_id, row in rows.items():
         kind = EnrollmentActivated if user_id in seated else EnrollmentWaitlisted
         uow.emit(kind(enrollment_id=row["id"], course_id=course.id, user_id=user_id, role=part.role))
     uow.announce_users(list(rows))
     return [outcome(user_id, standing, rows, without_place) for user_id in user_ids]
+
+
+async def store(uow: UnitOfWork, course_id: UUID, part: Part, rows: Sequence[dict[str, Any]]) -> None:
+    """New enrollments with their first periods, in one statement however many there are; and what the audit trail keeps."""
+    shared = {
+        "course_id": course_id,
+        "role": part.role,
+        "section_id": part.section_id,
+        "starts_on": part.starts_on,
+        "ends_on": part.ends_on,
+    }
+    await PLACE.run(
+        uow.session,
+        **shared,
+        reason=part.reason,
+        actor_id=uow.access.actor_id or uow.caused_by,
+        ids=[row["id"] for row in rows],
+        period_ids=[new_id() for _ in rows],
+        user_ids=[row["user_id"] for row in rows],
+        states=[row["state"] for row in rows],
+        numbers=[row["waiting_number"] for row in rows],
+    )
+    for row in rows:
+        given = {**shared, "user_id": row["user_id"], "state": row["state"]}
+        kept = {name: {"before": None, "after": value} for name, value in given.items() if value is not None}
+        uow.record("created", ENROLLMENT, row["id"], kept)
 
 
 def outcome(
@@ -143,14 +233,8 @@ async def standing_enrollments(
     uow: UnitOfWork, course_id: UUID, user_ids: Sequence[UUID], role: str
 ) -> dict[UUID, UUID]:
     """Users who take part or wait already, with their enrollments."""
-    statement = select(col(Enrollment.user_id), col(Enrollment.id)).where(
-        col(Enrollment.course_id) == course_id,
-        among(col(Enrollment.user_id), user_ids),
-        col(Enrollment.role) == role,
-        col(Enrollment.state).in_(STANDING_STATES),
-        ~col(Enrollment.is_deleted),
-    )
-    return {row.user_id: row.id for row in await uow.session.execute(statement)}
+    rows = await STANDING.all(uow.session, course_id=course_id, user_ids=list(user_ids), role=role)
+    return {row["user_id"]: row["id"] for row in rows}
 
 
 async def waiting_numbers(uow: UnitOfWork, course_id: UUID, wanted: int) -> range:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Response
 from lms_institutions.contracts import InstitutionTree
-from sqlalchemy import ColumnElement, String, Uuid, bindparam, cast, func
+from sqlalchemy import ARRAY, ColumnElement, String, Uuid, any_, bindparam, cast, func
 from sqlalchemy import update as update_rows
 from sqlmodel import col, or_, select
 
@@ -53,6 +53,16 @@ MAY_SIGN_IN = Read(
         User.id == bindparam("user_id", type_=Uuid()), col(User.is_active).is_(True), ~col(User.is_deleted)
     )
 )
+
+
+# Their rows FOR SHARE in the order of their ids.
+LIVING = (
+    select(User.id, User.is_active)
+    .where(col(User.id) == any_(bindparam("user_ids", type_=ARRAY(Uuid()))), ~col(User.is_deleted))
+    .order_by(col(User.id))
+    .with_for_update(read=True, of=User)
+)
+HELD = Read(LIVING)
 
 
 async def create(uow: UnitOfWork, data: UserCreate) -> Response:
@@ -166,6 +176,9 @@ async def empty(uow: UnitOfWork, ids: Sequence[UUID], needed: Collection[UUID]) 
 class Directory(UserDirectory):
     """Answers other plugins' questions."""
 
+    def __init__(self) -> None:
+        self.members: dict[str, Read] = {}
+
     async def find(self, uow: UnitOfWork, user_id: UUID) -> Person | None:
         """A live user."""
         return await self._one(uow, User.id == user_id)
@@ -198,21 +211,15 @@ class Directory(UserDirectory):
         self, uow: UnitOfWork, user_ids: Sequence[UUID], institution_id: UUID, *, below: bool = False
     ) -> dict[UUID, bool]:
         """In one statement."""
-        statement = held(user_ids)
-        if below or not uow.access.everywhere:
-            tree = uow.use(InstitutionTree)
-            at: ColumnElement[bool] = col(Grant.institution_id).in_(tree.and_above(institution_id))
-            if below:
-                at = or_(at, col(Grant.institution_id).in_(tree.and_below(institution_id)))
-            lasts = or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now())
-            statement = statement.where(
-                col(User.id).in_(select(Grant.user_id).where(at, ~col(Grant.is_deleted), lasts))
-            )
-        return {row.id: row.is_active for row in (await uow.session.execute(statement)).all()}
+        form = "everybody" if uow.access.everywhere and not below else "below" if below else "above"
+        if form not in self.members:
+            self.members[form] = Read(members_of(uow.use(InstitutionTree), form))
+        rows = await self.members[form].all(uow.session, user_ids=list(user_ids), institution_id=institution_id)
+        return {row["id"]: row["is_active"] for row in rows}
 
     async def living_among(self, uow: UnitOfWork, user_ids: Sequence[UUID]) -> set[UUID]:
         """In one statement."""
-        return {row.id for row in (await uow.session.execute(held(user_ids))).all()}
+        return {row["id"] for row in await HELD.all(uow.session, user_ids=list(user_ids))}
 
     async def institutions_of(self, uow: UnitOfWork, user_id: UUID) -> list[UUID]:
         """By grants that live and have not expired."""
@@ -257,11 +264,13 @@ async def not_found_unless_known(uow: UnitOfWork, user_id: UUID) -> None:
         raise NotFound("users.user", user_id)
 
 
-def held(user_ids: Sequence[UUID]) -> Any:
-    """Those who live, with their rows `FOR SHARE` in the order of their ids."""
-    return (
-        select(User.id, User.is_active)
-        .where(among(col(User.id), user_ids), ~col(User.is_deleted))
-        .order_by(col(User.id))
-        .with_for_update(read=True)
-    )
+def members_of(tree: InstitutionTree, form: str) -> Any:
+    """Those who live and are anybody, or hold a role at an institution or above, or below it too."""
+    if form == "everybody":
+        return LIVING
+    place: Any = bindparam("institution_id", type_=Uuid())
+    at: ColumnElement[bool] = col(Grant.institution_id).in_(tree.and_above(place))
+    if form == "below":
+        at = or_(at, col(Grant.institution_id).in_(tree.and_below(place)))
+    lasts = or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > func.now())
+    return LIVING.where(col(User.id).in_(select(Grant.user_id).where(at, ~col(Grant.is_deleted), lasts)))

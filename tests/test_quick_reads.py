@@ -1,0 +1,149 @@
+"""Reads that are answered without FastAPI's own way through a request: the same answers as on that way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from lms_core.arguments import plan_of
+from lms_core.edge import Edge
+from lms_core.http import create_app
+from lms_core.lifespan import running
+from lms_core.platform import Platform
+from lms_core.route_index import QuickReads
+from lms_core.testing import Lms, School
+
+ODD = (
+    "",
+    "limit=1",
+    "limit=0",
+    "limit=101",
+    "limit=many",
+    "limit=",
+    "limit=1&limit=2",
+    "limit=2&limit=many",
+    "limit=%00",
+    "cursor=",
+    "cursor=forged",
+    "{id}=",
+    "{id}=nonsense",
+    "{id}={some}",
+    "{id}={some}&{id}=nonsense",
+    "state=",
+    "state=no+such+state",
+    "state=active&state=draft",
+    "role=teacher",
+    "mine=yes",
+    "mine=perhaps",
+    "q=%C3%A4",
+    "as_of=2026-11-29T10:00:00Z",
+    "as_of=yesterday",
+    "unknown=1",
+    "limit=2;state=draft",
+    "&&=&",
+)
+
+
+@pytest.fixture
+async def both(lms: Lms, platform: Platform) -> AsyncIterator[tuple[Any, httpx2.AsyncClient, httpx2.AsyncClient]]:
+    """The application, a client of it, and one that goes around quick reads."""
+    edge: Any = create_app(platform)
+    quick = edge.app
+    assert isinstance(quick, QuickReads)
+    async with running(quick.app.state.context):
+        slow = Edge(quick.app, False)
+        async with (
+            httpx2.AsyncClient(transport=httpx2.ASGITransport(edge, raise_app_exceptions=False), base_url="http://t") as one,
+            httpx2.AsyncClient(transport=httpx2.ASGITransport(slow, raise_app_exceptions=False), base_url="http://t") as other,
+        ):  # fmt: skip
+            yield quick, one, other
+
+
+def told(answer: httpx2.Response) -> tuple[int, dict[str, str], Any]:
+    """What a client sees, without what is another one for each request."""
+    headers = {name: value for name, value in answer.headers.items() if name not in ("x-request-id", "content-length")}
+    is_json = bool(answer.content) and "json" in answer.headers.get("content-type", "")
+    body = answer.json() if is_json else answer.text
+    if isinstance(body, dict):
+        body.pop("request_id", None)
+    return answer.status_code, headers, body
+
+
+async def test_every_list_answers_the_same_on_both_ways(
+    both: tuple[Any, httpx2.AsyncClient, httpx2.AsyncClient], school: School
+) -> None:
+    quick, one, other = both
+    paths = {
+        indexed.route.template
+        for routes in quick.index.routes.values()
+        for indexed in routes
+        if indexed.plan is not None
+        and "{" not in indexed.route.template
+        # These tell of the moment, or of this very process.
+        and not indexed.route.template.startswith(("/health", "/metrics"))
+    }
+    assert len(paths) >= 15
+    for number, path in enumerate(sorted(paths)):
+        # Each path gets a third of them: what makes the difference is the same code for all.
+        for query in ODD[number % 3 :: 3]:
+            name = ("course_id", "institution_id")[number % 2]
+            some = (school.course["id"], school.institution["id"])[number % 2]
+            url = f"{path}?{query.format(id=name, some=some)}"
+            asked = [await client.get(url, headers=school.principal.headers) for client in (one, other)]
+            assert told(asked[0]) == told(asked[1]), url
+
+
+async def test_a_point_answers_the_same_on_both_ways(
+    both: tuple[Any, httpx2.AsyncClient, httpx2.AsyncClient], school: School
+) -> None:
+    _, one, other = both
+    of_course = f"/courses/{school.course['id']}"
+    tag = (await one.get(of_course, headers=school.student.headers)).headers["ETag"]
+    for path in (
+        of_course,
+        f"{of_course}/",
+        f"/courses/{uuid4()}",
+        "/courses/nonsense",
+        "/courses/%00",
+        f"/{of_course}",
+    ):
+        for headers in (
+            {},
+            {"Authorization": "Bearer forged"},
+            school.student.headers,
+            {**school.student.headers, "If-None-Match": tag},
+        ):
+            for method in ("GET", "HEAD", "OPTIONS", "PUT"):
+                answers = [await client.request(method, path, headers=headers) for client in (one, other)]
+                assert told(answers[0]) == told(answers[1]), (method, path)
+
+
+async def test_what_a_read_raises_is_answered_as_ever(
+    both: tuple[Any, httpx2.AsyncClient, httpx2.AsyncClient], school: School, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise KeyError("our own fault")
+
+    _, one, other = both
+    monkeypatch.setattr("lms_core.pagination.Point.get", fail)
+    path = f"/courses/{school.course['id']}"
+    answers = [await client.get(path, headers=school.student.headers) for client in (one, other)]
+    assert told(answers[0]) == told(answers[1])
+    assert answers[0].status_code == 500
+
+
+def test_what_takes_more_than_the_url_has_is_left_to_fastapi(platform: Platform) -> None:
+    """A body, a header or an answer that FastAPI has to make: no plan."""
+    edge: Any = create_app(platform)
+    for routes in edge.app.index.routes.values():
+        for indexed in routes:
+            if indexed.plan is None:
+                continue
+            dependant = indexed.route.dependant
+            assert indexed.route.methods == {"GET"}
+            assert not dependant.body_params + dependant.header_params + dependant.cookie_params
+            assert plan_of(dependant) == indexed.plan
