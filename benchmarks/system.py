@@ -196,9 +196,10 @@ class System:
         """`lms serve` on the database with so many courses."""
         if name not in self.served:
             port = free_port()
-            environment = self.environment_for(self.sized(courses), LMS_PUBLIC_URL=f"http://127.0.0.1:{port}", **more)
+            url = f"http://127.0.0.1:{port}"
+            environment = self.environment_for(self.sized(courses), LMS_PUBLIC_URL=url, **more)
             command = [*LMS, "serve", "--port", str(port)]
-            self.served[name] = Served(command, environment, f"http://127.0.0.1:{port}", self.data / f"{name}.log")
+            self.served[name] = Served(command, environment, url, self.data / f"{name}.log")
         return self.served[name]
 
     def reference(self, name: str, factory: str, courses: int) -> Served:
@@ -207,8 +208,9 @@ class System:
             port = free_port()
             command = [sys.executable, "-m", "uvicorn", "--factory", f"benchmarks.{factory}", "--port", str(port)]
             command += ["--no-access-log", "--log-level", "warning"]
-            environment = self.environment_for(self.sized(courses))
-            self.served[name] = Served(command, environment, f"http://127.0.0.1:{port}", self.data / f"{name}.log")
+            url = f"http://127.0.0.1:{port}"
+            environment = self.environment_for(self.sized(courses), LMS_PUBLIC_URL=url)
+            self.served[name] = Served(command, environment, url, self.data / f"{name}.log")
         return self.served[name]
 
     def stop(self, name: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
+from functools import cached_property
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
@@ -62,12 +63,17 @@ class Plan:
     def all_values(self, sources: Sources) -> list[dict[str, Any]] | None:
         """The simple arguments of this and of all below, in the order of `each`."""
         found = []
-        for plan in self.each():
+        for plan in self.in_order:
             values = plan.values(sources)
             if values is None:
                 return None
             found.append(values)
         return found
+
+    @cached_property
+    def in_order(self) -> tuple[Plan, ...]:
+        """All of them, as they are called."""
+        return tuple(self.each())
 
     def each(self) -> Iterator[Plan]:
         """Those below first, as they are called."""
@@ -77,8 +83,11 @@ class Plan:
 
     async def called(self, request: Request, values: Iterator[dict[str, Any]]) -> Any:
         """Call what is below, then this, with the values that `all_values` gave."""
-        made = {plan.name: await plan.called(request, values) for plan in self.below}
-        arguments = next(values) | {name: value for name, value in made.items() if name is not None}
+        made: dict[Any, Any] = {}
+        for plan in self.below:
+            made[plan.name] = await plan.called(request, values)
+        made.pop(None, None)
+        arguments: dict[str, Any] = {**next(values), **made}
         if self.request is not None:
             arguments[self.request] = request
         return await self.call(**arguments)

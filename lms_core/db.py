@@ -345,6 +345,7 @@ class Database:
         self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         self.connections: weakref.WeakSet[asyncpg.Connection] = weakref.WeakSet()
         self.reads: dict[bool, asyncpg.Pool] = {}
+        self.reading = {False: 0, True: 0}
         self.reads_lock = asyncio.Lock()
         self.listeners: list[Callable[[str], None]] = []
         self.watching = False
@@ -382,7 +383,17 @@ class Database:
         pool = self.reads.get(plan_once) or await self.open_reads(plan_once)
         self.statements += 1
         # Where one is free there is nothing to wait for, and a time limit would cost more than taking it.
-        limit = None if pool.get_idle_size() else CONNECT_TIMEOUT_SECONDS
+        limit = None if self.reading[plan_once] < self.read_pool_size else CONNECT_TIMEOUT_SECONDS
+        self.reading[plan_once] += 1
+        try:
+            return await self.read_from(pool, limit, sql, arguments)
+        finally:
+            self.reading[plan_once] -= 1
+
+    async def read_from(
+        self, pool: asyncpg.Pool, limit: float | None, sql: str, arguments: Sequence[Any]
+    ) -> list[asyncpg.Record]:
+        """Run one read on a connection of a pool, for which it waits so many seconds."""
         async with pool.acquire(timeout=limit) as connection:
             try:
                 rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)

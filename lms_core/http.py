@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 import lms_core
 from lms_core import tracing
 from lms_core.audit_routes import router as audit_router
-from lms_core.edge import Edge
+from lms_core.edge import Edge, answers
 from lms_core.errors import Problem, ProblemRead, StateConflict, Unavailable, problem_body
 from lms_core.import_routes import router as import_router
 from lms_core.legal_holds import router as legal_holds_router
@@ -66,6 +66,7 @@ def create_app(platform: Platform) -> ASGIApp:
                 context.start_watch()
                 yield
         finally:
+            answers.tell()
             tracing.stop()
 
     settings = platform.settings

@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from lms_core import heartbeats, mail, metrics
+from lms_core.edge import answers
 from lms_core.errors import Forbidden, Unavailable
 from lms_core.measures import DEAD, Measures
 from lms_core.migrate import Position, scripts
@@ -238,6 +239,7 @@ def router() -> Router:
         """Prometheus text."""
         if not is_operator(request):
             raise Forbidden("Metrics are for operators: send the token, or ask from an internal address.")
+        answers.tell()
         counted, read = await asyncio.gather(
             asyncio.to_thread(metrics.as_text), measures.as_text(request.app.state.context)
         )

@@ -489,7 +489,7 @@ class Rules:
         if not self.sources:
             return Access(actor_id, (), self, session_id=session_id), float("inf")
         if self.held_read is None:
-            self.held_read = Read(self.held_statement())
+            self.held_read = Read(self.held_statement(), plan_once=True)
         rows = await self.held_read.all(context.database, actor_id=actor_id)
         roles = tuple(
             HeldRole(

@@ -93,7 +93,7 @@ class QuickReads:
         indexed, plan = found[0], found[0].plan
         scope["path_params"], scope["app"] = found[1], self.app
         request = Request(scope, receive, send)
-        values = plan.all_values((request.path_params, request.query_params))
+        values = plan.all_values((found[1], request.query_params if scope["query_string"] else {}))
         if values is None:
             await self.app(scope, receive, send)
             return

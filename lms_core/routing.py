@@ -158,17 +158,17 @@ class GuardedRoute(APIRoute):
         if limit is not None:
             request.scope["lms_headers"].update(await limit.count(request, access))
         refuse_unusable_text(request)
+        if request.method not in JSON_BODY_METHODS:
+            decided = await check_guard(guard, context, access, request, None)
+            response = await self.run(request, context, access, inner, None if decided else guard, None)
+            return with_304(response, request.headers.get("if-none-match"))
         body = await self.parse_body(request)
         decided = await check_guard(guard, context, access, request, body)
-        writer = access.actor_id if request.method in JSON_BODY_METHODS else None
-        async with context.turns.of(writer):
-            response = await self.run(request, context, access, inner, None if decided else guard, body)
-        return with_304(response, request.headers.get("if-none-match")) if request.method == "GET" else response
+        async with context.turns.of(access.actor_id):
+            return await self.run(request, context, access, inner, None if decided else guard, body)
 
     async def parse_body(self, request: Request) -> Any:
         """The JSON body, parsed strictly and kept where FastAPI looks for it; None for a form or no body."""
-        if request.method not in JSON_BODY_METHODS:
-            return None
         body = await read_body(request)
         request._body = body
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Span, SpanKind, StatusCode, Tracer, format_trace_id
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, Tracer, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import lms_core
@@ -142,9 +142,17 @@ def failed(span: Span, error: BaseException) -> None:
         span.set_status(StatusCode.ERROR)
 
 
+def current_trace_id() -> str | None:
+    """Of what goes on now; None without traces."""
+    if tracer is None:
+        return None
+    context = trace.get_current_span().get_span_context()
+    return format_trace_id(context.trace_id) if context.is_valid else None
+
+
 def add_trace_id(_: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """A processor of log lines: the trace that they belong to."""
-    context = trace.get_current_span().get_span_context() if tracer is not None else INVALID_SPAN_CONTEXT
-    if context.is_valid:
-        line["trace_id"] = format_trace_id(context.trace_id)
+    trace_id = current_trace_id()
+    if trace_id is not None:
+        line["trace_id"] = trace_id
     return line
