@@ -19,6 +19,7 @@ BARS: dict[str, Callable[[System, int], list[Result]]] = {
     "reads": bars_of_reads.reads,
     "routes": bars_of_reads.routes,
     "pages": bars_of_reads.pages,
+    "search": bars_of_reads.searches,
     "enroll": bars_of_writes.enroll,
     "bulk": bars_of_writes.bulk,
     "logins": bars_of_writes.logins,

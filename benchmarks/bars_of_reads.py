@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks import data, tutorial
+import asyncpg
+
+from benchmarks import data, search, tutorial
 from benchmarks.load import Asked, Sample, bearer, drive
 from benchmarks.raw import TOKEN
 from benchmarks.results import Result, ratios
@@ -12,6 +14,7 @@ from benchmarks.system import Served, System
 from lms_core.pagination import seal_cursor
 
 MILLION, MANY = 1_000_000, 100_000
+TEXTS = 100_000
 CONNECTIONS = 16
 SECONDS = 1.5
 SEED = 7
@@ -55,9 +58,9 @@ def against(
 def reads(system: System, rounds: int) -> list[Result]:
     """`GET /courses?limit=50` and `GET /courses/{id}` at a million, against raw and as tutorials do it."""
     database = system.sized(MILLION)
-    ours = system.serve("api", MILLION)
-    raw = system.reference("raw", "raw:create", MILLION)
-    taught = system.reference("tutorial", "tutorial:create", MILLION)
+    ours = system.serve("api", system.sized(MILLION))
+    raw = system.reference("raw", "raw:create", system.sized(MILLION))
+    taught = system.reference("tutorial", "tutorial:create", system.sized(MILLION))
     somebody = asyncio.run(data.ids(system.database_url(database), "user", 1, 1))[0]
     courses = asyncio.run(data.ids(system.database_url(database), "course", MILLION - 999, MILLION))
     tokens = {ours: bearer(system.token(ours.url)), raw: bearer(TOKEN), taught: bearer(tutorial.token_of(somebody))}
@@ -79,8 +82,8 @@ def reads(system: System, rounds: int) -> list[Result]:
 
 def routes(system: System, rounds: int) -> list[Result]:
     """What 80 more routes in other plugins cost every request."""
-    ours = system.serve("api", MILLION)
-    more = system.reference("more routes", "more_routes:create", MILLION)
+    ours = system.serve("api", system.sized(MILLION))
+    more = system.reference("more routes", "more_routes:create", system.sized(MILLION))
     path = "/courses?limit=1"
     arms = {each.url: (each, [Asked("GET", path, bearer(system.token(each.url)))]) for each in (ours, more)}
     samples = interleaved(system, arms, rounds)
@@ -92,7 +95,7 @@ def routes(system: System, rounds: int) -> list[Result]:
 
 def pages(system: System, rounds: int) -> list[Result]:
     """Page 10,000 against page 1 at a million, and page 1 at a million against page 1 at a hundred thousand."""
-    large, small = system.serve("api", MILLION), system.serve("small api", MANY)
+    large, small = system.serve("api", system.sized(MILLION)), system.serve("small api", system.sized(MANY))
     token = {each: bearer(system.token(each.url)) for each in (large, small)}
     first = Asked("GET", "/courses?limit=50", token[large])
     [middle] = asyncio.run(data.ids(system.database_url(system.sized(MILLION)), "course", MILLION // 2, MILLION // 2))
@@ -111,3 +114,26 @@ def pages(system: System, rounds: int) -> list[Result]:
         Result("pages", "page 10,000 against page 1 at 1 M, CPU", ratios(cost("page 10,000"), cost("page 1")), "times", "<=", 1.2),
         Result("pages", "page 1 at 1 M against 100 k, CPU", ratios(cost("page 1"), cost("page 1 of fewer")), "times", "<=", 1.4),
     ]  # fmt: skip
+
+
+def searches(system: System, rounds: int) -> list[Result]:
+    """The commonest word against a middling one, among 100,000 texts, for who may read them all."""
+
+    async def fill(url: str) -> None:
+        connection = await asyncpg.connect(url)
+        await search.fill(connection, TEXTS)
+        await connection.close()
+
+    served = system.serve("search api", system.made("texts", fill))
+    token = bearer(system.token(served.url))
+    arms = {
+        name: (served, [Asked("GET", f"/materials/search?q={search.TERMS[name]}", token)])
+        for name in ("commonest", "middling", "rare")
+    }
+    samples = interleaved(system, arms, rounds)
+    cost = {
+        name: [one.cpu_ms("process") + one.cpu_ms("PostgreSQL") for one in found] for name, found in samples.items()
+    }
+    ms = {name: found[0] for name, found in cost.items()}
+    against_middling = ratios(cost["commonest"], cost["middling"])
+    return [Result("search", "the commonest word against a middling one, CPU", against_middling, "times", "<=", 2, ms)]

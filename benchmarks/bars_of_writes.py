@@ -37,7 +37,10 @@ def new_pairs(system: System, database: str) -> list[tuple[str, str]]:
 def enroll(system: System, rounds: int) -> list[Result]:
     """`POST /enrollments` against the statements of it, sent raw: with its period, event and audit rows."""
     database = system.sized(MANY)
-    ours, raw = system.serve("small api", MANY), system.reference("small raw", "raw:create", MANY)
+    ours, raw = (
+        system.serve("small api", system.sized(MANY)),
+        system.reference("small raw", "raw:create", system.sized(MANY)),
+    )
     tokens = {ours: bearer(system.token(ours.url)), raw: bearer(TOKEN)}
     pairs = iter(new_pairs(system, database))
     pids = {each: {"process": each.pid, "PostgreSQL": system.pid("postgres")} for each in tokens}
@@ -65,7 +68,7 @@ def enroll(system: System, rounds: int) -> list[Result]:
 def bulk(system: System, rounds: int) -> list[Result]:
     """10,000 enrollments in one request, and how long others wait meanwhile on the same process."""
     database = system.sized(MANY)
-    ours = system.serve("small api", MANY)
+    ours = system.serve("small api", system.sized(MANY))
     token = bearer(system.token(ours.url))
     people = asyncio.run(data.ids(system.database_url(database), "user", 1, BULK))
     [school] = asyncio.run(data.ids(system.database_url(database), "institution", 1, 1))
@@ -111,7 +114,7 @@ class Beside:
 
 def logins(system: System, rounds: int) -> list[Result]:
     """How long others wait at most while 50 people sign in at once."""
-    ours = system.serve("small api", MANY)
+    ours = system.serve("small api", system.sized(MANY))
     token = bearer(system.token(ours.url))
     login = signing_in(EMAIL, PASSWORD).on(ours.url)
     reads, alone = [], []

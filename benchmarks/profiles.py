@@ -71,7 +71,7 @@ async def profile(asked: Asked) -> None:
 
 def show(system: System, path: str) -> None:
     """Profile `GET path` at a hundred thousand courses, asked by the first super admin, on uvloop as a server has it."""
-    served = system.serve("small api", COURSES)
+    served = system.serve("small api", system.sized(COURSES))
     os.environ.update(system.environment_for(system.sized(COURSES), LMS_PUBLIC_URL=served.url))
     with open(os.devnull, "w") as nowhere:
         # The access log: its cost belongs to a request, its lines do not belong here.

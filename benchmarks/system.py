@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -25,6 +26,8 @@ from benchmarks.load import Asked, one, signing_in
 EMAIL, PASSWORD = "admin@example.org", "correct horse battery staple"
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 60.0
+# Less than a token lives.
+TOKEN_SECONDS = 300.0
 LMS = (sys.executable, "-m", "lms_core.cli")
 SETTINGS = (
     # What the disk takes is not what is compared; CPU is then what every arm waits for.
@@ -80,8 +83,8 @@ class System:
         }
         self.running: subprocess.Popen[str] | None = None
         self.served: dict[str, Served] = {}
-        self.tokens: dict[tuple[str, str], str] = {}
-        self.sizes: list[int] = []
+        self.tokens: dict[tuple[str, str], tuple[str, float]] = {}
+        self.databases: set[str] = set()
 
     def __enter__(self) -> System:
         self.up()
@@ -162,21 +165,25 @@ class System:
 
     def sized(self, courses: int) -> str:
         """The name of a database with so many courses, made on first use."""
-        name, filled = f"bench_{courses}", f"bench_{courses}_filled"
-        if courses in self.sizes:
+        return self.made(f"courses_{courses}", lambda url: data.fill(url, courses))
+
+    def made(self, name: str, fill: Callable[[str], Coroutine[Any, Any, None]]) -> str:
+        """The name of a database beside the system's own, migrated and filled on first use."""
+        begun, filled = f"{name}_begun", f"{name}_filled"
+        if name in self.databases:
             return filled
-        self.sizes.append(courses)
+        self.databases.add(name)
         there = "SELECT FROM pg_database WHERE datname = $1"
         if asyncio.run(self.fetch(self.database_url(), there, filled)):
             self.migrate(filled)
             return filled
         began = time.perf_counter()
-        make = (f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name}")
+        make = (f"DROP DATABASE IF EXISTS {begun} WITH (FORCE)", f"CREATE DATABASE {begun}")
         asyncio.run(self.execute(self.database_url(), *make))
-        self.migrate(name)
-        asyncio.run(data.fill(self.database_url(name), courses))
-        asyncio.run(self.execute(self.database_url(), f"ALTER DATABASE {name} RENAME TO {filled}"))
-        print(f"(made {courses:,} courses in {time.perf_counter() - began:.0f} s)", file=sys.stderr, flush=True)
+        self.migrate(begun)
+        asyncio.run(fill(self.database_url(begun)))
+        asyncio.run(self.execute(self.database_url(), f"ALTER DATABASE {begun} RENAME TO {filled}"))
+        print(f"(made {name} in {time.perf_counter() - began:.0f} s)", file=sys.stderr, flush=True)
         return filled
 
     def migrate(self, database: str) -> None:
@@ -192,24 +199,24 @@ class System:
         own = {"LMS_DATABASE_URL": self.database_url(database), "LMS_ENV": "production", "LMS_RATE_LIMIT": ""}
         return {**kept, **self.environment, **own, **more}
 
-    def serve(self, name: str, courses: int, **more: str) -> Served:
-        """`lms serve` on the database with so many courses."""
+    def serve(self, name: str, database: str, **more: str) -> Served:
+        """`lms serve` on a database."""
         if name not in self.served:
             port = free_port()
             url = f"http://127.0.0.1:{port}"
-            environment = self.environment_for(self.sized(courses), LMS_PUBLIC_URL=url, **more)
+            environment = self.environment_for(database, LMS_PUBLIC_URL=url, **more)
             command = [*LMS, "serve", "--port", str(port)]
             self.served[name] = Served(command, environment, url, self.data / f"{name}.log")
         return self.served[name]
 
-    def reference(self, name: str, factory: str, courses: int) -> Served:
+    def reference(self, name: str, factory: str, database: str) -> Served:
         """An application of `benchmarks` under the same server."""
         if name not in self.served:
             port = free_port()
             command = [sys.executable, "-m", "uvicorn", "--factory", f"benchmarks.{factory}", "--port", str(port)]
             command += ["--no-access-log", "--log-level", "warning"]
             url = f"http://127.0.0.1:{port}"
-            environment = self.environment_for(self.sized(courses), LMS_PUBLIC_URL=url)
+            environment = self.environment_for(database, LMS_PUBLIC_URL=url)
             self.served[name] = Served(command, environment, url, self.data / f"{name}.log")
         return self.served[name]
 
@@ -222,10 +229,12 @@ class System:
         return hmac.digest(self.environment["LMS_SECRET_KEY"].encode(), b"cursor", "sha256")
 
     def token(self, url: str, email: str = EMAIL) -> str:
-        """Somebody's access token, asked for once."""
-        if (url, email) not in self.tokens:
-            self.tokens[url, email] = one(url, signing_in(email, PASSWORD))["access_token"]
-        return self.tokens[url, email]
+        """Somebody's access token, a new one every five minutes."""
+        found, at = self.tokens.get((url, email), ("", -TOKEN_SECONDS))
+        if time.monotonic() - at >= TOKEN_SECONDS:
+            found = one(url, signing_in(email, PASSWORD))["access_token"]
+            self.tokens[url, email] = found, time.monotonic()
+        return found
 
     def statements_of(self, served: Served, database: str, asked: list[Asked]) -> float:
         """Statements that one of these requests causes, BEGIN and COMMIT included, by pg_stat_statements."""
