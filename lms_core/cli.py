@@ -51,6 +51,8 @@ app = typer.Typer(
     cls=CommandsWithPlugins,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Plain help: what draws boxes around it takes longer to import than all else.
+    rich_markup_mode=None,
 )
 for name, group in (
     ("db", database),

@@ -22,13 +22,14 @@ import lms_core
 from lms_core import tracing
 from lms_core.audit_routes import router as audit_router
 from lms_core.edge import Edge, answers
-from lms_core.errors import Problem, ProblemRead, StateConflict, Unavailable, problem_body
+from lms_core.errors import Problem, StateConflict, Unavailable, problem_body
 from lms_core.import_routes import router as import_router
 from lms_core.legal_holds import router as legal_holds_router
 from lms_core.lifespan import running
 from lms_core.operations import router as operations_router
 from lms_core.pagination import JsonBytes
 from lms_core.platform import Platform, routes_of
+from lms_core.problem_schema import ProblemRead
 from lms_core.process_metrics import reporting
 from lms_core.rate_limit import RATE_LIMIT_HEADERS, rate_limit_of
 from lms_core.recycle_bin import router as recycle_bin_router
