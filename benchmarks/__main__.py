@@ -41,7 +41,10 @@ def bench(
     kept: Annotated[Path | None, typer.Option("--data", help="A folder that keeps the data for the next run")] = None,
     profiled: Annotated[
         str | None,
-        typer.Option("--profile", help="A path such as /courses?limit=50: show where its time goes, and no bars"),
+        typer.Option(
+            "--profile",
+            help="A path such as /courses?limit=50, or 'POST /enrollments': show where its time goes, and no bars",
+        ),
     ] = None,
     chart: Annotated[Path | None, typer.Option(help="Where to draw the figures, as SVG")] = None,
     to: Annotated[Path | None, typer.Option("--json", help="Where to write the figures")] = None,
