@@ -9,7 +9,6 @@ import structlog
 from canaries import found_in
 from lms_auth import passwords
 
-
 LONGEST = (
     "test_backup",
     "test_list_plans",
