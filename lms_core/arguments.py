@@ -83,10 +83,11 @@ class Plan:
 
     async def called(self, request: Request, values: Iterator[dict[str, Any]]) -> Any:
         """Call what is below, then this, with the values that `all_values` gave."""
-        made: dict[Any, Any] = {}
+        made: dict[str, Any] = {}
         for plan in self.below:
-            made[plan.name] = await plan.called(request, values)
-        made.pop(None, None)
+            value = await plan.called(request, values)
+            if plan.name is not None:
+                made[plan.name] = value
         arguments: dict[str, Any] = {**next(values), **made}
         if self.request is not None:
             arguments[self.request] = request

@@ -242,7 +242,8 @@ class Compiled:
     async def in_transaction(self, session: AsyncSession, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Every row as this transaction sees it, what waits to be flushed included."""
         # What is JSON a read connection writes by itself; here the type does, which is left out.
-        written = {name: json.dumps(given.get(name, self.fixed.get(name))) for name in self.json_names}
+        asked = dict(zip(self.names, self.arguments(given), strict=True))
+        written = {name: json.dumps(asked[name]) for name in self.json_names if asked[name] is not None}
         arguments = tuple(self.arguments({**given, **written}))
 
         def execute(session: Session) -> list[dict[str, Any]]:

@@ -118,7 +118,7 @@ class Answers:
         """It was answered; told of at once where lines are for people's eyes."""
         self.in_flight -= 1
         self.waiting.append(answer)
-        if access_log.is_json:
+        if access_log.may_wait:
             self.be_due()
         else:
             self.tell()

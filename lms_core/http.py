@@ -95,7 +95,7 @@ def create_app(platform: Platform) -> ASGIApp:
     for plugin in platform.plugins:
         for router in plugin.routers:
             mount(app, router, f"{settings.api_prefix}/{plugin.name}", plugin.name)
-    index = RouteIndex(app)
+    index = RouteIndex(app, settings.api_prefix)
     app.router.routes.insert(0, index)
     add_error_handlers(app)
     document(app)

@@ -196,6 +196,8 @@ def alive(model: Any, own: bool = True) -> ColumnElement[bool]:
 
     Parents of the same kind need no look: a tree is stamped whole in the request that deletes it.
     """
+    if not current.by_name:
+        raise RuntimeError(f"What {model} hangs under is not known while modules are imported; ask in a function.")
     entity = inspect(model).mapper.class_
     if model is entity and own:
         if entity not in current.alive_of:

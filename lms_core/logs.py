@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -131,28 +132,34 @@ class AccessLog:
 
     def configure(self, handler: logging.StreamHandler[Any], redaction: Redaction, production: bool) -> None:
         """Where lines go."""
-        as_json = production and logging.getLogger("lms.access").isEnabledFor(logging.INFO)
-        self.handler, self.redaction = (handler, redaction) if as_json else (None, None)
+        self.handler, self.redaction = (handler, redaction) if production else (None, None)
 
     @property
-    def is_json(self) -> bool:
-        """Whether lines are JSON, and may come a moment later."""
+    def may_wait(self) -> bool:
+        """Whether lines may come a moment later: nobody looks on."""
         return self.handler is not None
 
     def write(self, answers: Sequence[Answered]) -> None:
-        """Write their lines."""
+        """Write their lines. As with all logs, trouble in writing them is no trouble of anything else."""
         if self.handler is None or self.redaction is None:
             for one in answers:
                 self.logger.info("request", method=one.method, path=one.path, status=one.status, ms=milliseconds(one))
             return
-        self.handler.stream.write("".join([self.line(one, self.redaction) for one in answers]))
-        self.handler.flush()
+        if not logging.getLogger("lms.access").isEnabledFor(logging.INFO):
+            return
+        text = "".join([self.line(one, self.redaction) for one in answers])
+        with self.handler.lock or nullcontext():
+            try:
+                self.handler.stream.write(text)
+                self.handler.flush()
+            except (OSError, ValueError):
+                self.handler.handleError(logging.makeLogRecord({"name": "lms.access", "msg": "requests"}))
 
     def line(self, one: Answered, redaction: Redaction) -> str:
         """As JSON, with the names that all lines have."""
         line = {
             "method": one.method,
-            "path": redaction.without(one.path),
+            "path": redaction.without(one.path).encode(errors="backslashreplace").decode(),
             "status": one.status,
             "ms": milliseconds(one),
             "event": "request",

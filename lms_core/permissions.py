@@ -167,6 +167,9 @@ class Rules:
     reading_of: dict[str, list[ReadRule]] = field(default_factory=dict)
     held_read: Read | None = None
     check_reads: dict[Hashable, Read] = field(default_factory=dict)
+    writers: dict[Hashable, tuple[Callable[[Any], ColumnElement[bool]], Callable[[Any], ColumnElement[bool]]]] = field(
+        default_factory=dict
+    )
 
     @cached_property
     def role_tables(self) -> frozenset[FromClause]:
@@ -333,7 +336,10 @@ class Rules:
         def write(entity: Any, many: bool = False) -> ColumnElement[bool]:
             return or_(false(), *(self.write_rule(entity, *part, dead, many) for part in parts))
 
-        return Filter((name, kind_name(model), tuple(shape)), parameters, write, not parts, partial(write, many=True))
+        form = (name, kind_name(model), tuple(shape))
+        # Kept once for each form: it would be most of what a process remembers of a caller.
+        kept = self.writers.setdefault((form, dead), (write, partial(write, many=True)))
+        return Filter(form, parameters, kept[0], not parts, kept[1])
 
     def write_rule(
         self, entity: Any, rule: ReadRule, scope: Scope | None, prefix: str, dead: bool, many: bool

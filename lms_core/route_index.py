@@ -22,11 +22,6 @@ from lms_core.routing import FAILED, GuardedRoute
 Place = tuple[str, str, int]
 
 
-def place_of(method: str, path: str) -> Place:
-    """What tells most routes apart: the method, the first segment, and how many segments there are."""
-    return method, path.split("/", 2)[1], path.count("/")
-
-
 @dataclass(frozen=True)
 class Indexed:
     """One route, as mounted."""
@@ -43,7 +38,8 @@ class RouteIndex(BaseRoute):
     Made when every router is mounted.
     """
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, prefix: str) -> None:
+        self.prefix = prefix
         self.routes: dict[Place, list[Indexed]] = defaultdict(list)
         for context in iter_route_contexts(app.routes):
             route, path, regex = context.original_route, context.path or "", context.path_regex
@@ -53,13 +49,17 @@ class RouteIndex(BaseRoute):
             plan = plan_of(route.dependant) if route.methods == {"GET"} else None
             indexed = Indexed(regex, route, request_response(route.get_route_handler()), plan)
             for method in context.methods or ():
-                self.routes[place_of(method, path)].append(indexed)
+                self.routes[self.place_of(method, path)].append(indexed)
+
+    def place_of(self, method: str, path: str) -> Place:
+        """What tells most routes apart: the method, the first segment behind the prefix, and how many there are."""
+        return method, path.removeprefix(self.prefix).partition("/")[2].partition("/")[0], path.count("/")
 
     def find(self, scope: Scope) -> tuple[Indexed, dict[str, str]] | None:
         """The route, and what stands in the path."""
         path = scope["path"]
         if scope["type"] == "http" and path.startswith("/"):
-            for indexed in self.routes.get(place_of(scope["method"], path), ()):
+            for indexed in self.routes.get(self.place_of(scope["method"], path), ()):
                 if found := indexed.regex.match(path):
                     return indexed, found.groupdict()
         return None

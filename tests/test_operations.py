@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import logging
 import os
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from running import free_port
 from lms_core import heartbeats, inputs, operations
 from lms_core.errors import Unavailable
 from lms_core.http import database_problem
+from lms_core.logs import Redaction, access_log
 from lms_core.measures import Measures
 from lms_core.relay import Relay
 from lms_core.scheduler import run_scheduler
@@ -338,3 +341,19 @@ async def test_a_worker_shows_what_it_did_on_a_port_of_its_own(lms: Lms, school:
     finally:
         worker.terminate()
         worker.wait(30)
+
+
+async def test_logs_that_nobody_can_read_are_no_trouble_of_the_metrics(
+    lms: Lms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(access_log, "handler", logging.StreamHandler(Broken()))
+    monkeypatch.setattr(access_log, "redaction", Redaction(lms.context.settings))
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    assert (await lms.client.get("/health/live")).status_code == 200
+    answer = await lms.client.get("/metrics")
+    assert answer.status_code == 200
+    assert 'lms_http_requests_total{method="GET",route="/health/live",status="200"}' in answer.text

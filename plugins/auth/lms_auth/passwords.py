@@ -1,6 +1,7 @@
 """Hashing of passwords: Argon2id through passlib, in threads, and never more than the machine can take."""
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -71,7 +72,11 @@ class Hasher:
 def give_way() -> None:
     """Let this thread run when nobody else wants to: a hash takes 40 ms, and others are answered in between.
 
-    Linux alone knows of threads that are nicer than their process.
+    Linux alone knows of threads that are nicer than their process. It is no reason to fail where it is not allowed, and
+    nothing to do where the process is nicer already.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), HASHING_NICENESS)
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):
+            niceness = max(HASHING_NICENESS, os.getpriority(os.PRIO_PROCESS, thread))
+            os.setpriority(os.PRIO_PROCESS, thread, niceness)

@@ -41,12 +41,6 @@ COURSE_POINT = Point(Course, CourseRead, columns=COLUMNS)
 NULLABLE = ("capacity", "starts_on", "ends_on", "term_id", "enrollment_key")
 
 
-_summary: Any = select(*(col(getattr(Course, one.name)).label(one.name) for one in fields(CourseSummary))).where(
-    col(Course.id) == bindparam("course_id", type_=Uuid()), alive(Course)
-)
-SUMMARY, LOCKED_SUMMARY = Read(_summary), Read(_summary.with_for_update(of=Course))
-
-
 def own_courses(uow: UnitOfWork) -> list[UUID]:
     """The courses at which the caller holds a role."""
     return [held.object_id for held in uow.access.roles if held.kind == COURSE and held.object_id is not None]
@@ -122,6 +116,17 @@ async def check_move(uow: UnitOfWork, id: UUID, institution_id: UUID) -> None:
 class Catalog(CourseCatalog):
     """Answers other plugins' questions."""
 
+    def __init__(self) -> None:
+        self.summaries: dict[bool, Read] = {}
+
+    def summary(self, dry_run: bool) -> Read:
+        """A live course by its id: locked, or in a dry run only looked at."""
+        if dry_run not in self.summaries:
+            columns: Any = (col(getattr(Course, one.name)).label(one.name) for one in fields(CourseSummary))
+            found: Any = select(*columns).where(col(Course.id) == bindparam("course_id", type_=Uuid()), alive(Course))
+            self.summaries[dry_run] = Read(found if dry_run else found.with_for_update(of=Course))
+        return self.summaries[dry_run]
+
     async def living(self, uow: UnitOfWork, course_ids: Collection[UUID]) -> dict[UUID, CourseSummary]:
         """By their ids."""
         statement = select(Course).where(among(col(Course.id), course_ids), alive(Course))
@@ -153,7 +158,7 @@ class Catalog(CourseCatalog):
         """The course, for whoever changes its seats."""
         if not uow.dry_run:
             await uow.hold_parents(Course, course_id)
-        row = await (SUMMARY if uow.dry_run else LOCKED_SUMMARY).one(uow.session, course_id=course_id)
+        row = await self.summary(uow.dry_run).one(uow.session, course_id=course_id)
         if row is None:
             raise NotFound(COURSE, course_id)
         return CourseSummary(**row)

@@ -15,7 +15,9 @@ from lms_groups.contracts import GroupCreated, GroupDirectory
 from lms_groups.models import Group, Membership
 from lms_groups.schemas import GroupCreate, GroupRead, GroupUpdate
 
-MEMBERS = select(func.count()).where(col(Membership.group_id) == col(Group.id), alive(Membership)).scalar_subquery()
+MEMBERS = (
+    select(func.count()).where(col(Membership.group_id) == col(Group.id), ~col(Membership.is_deleted)).scalar_subquery()
+)
 COLUMNS = {"members": cast(MEMBERS, Integer)}
 OWN = exists().where(
     col(Membership.group_id) == col(Group.id), col(Membership.user_id) == ACTOR_ID, ~col(Membership.is_deleted)

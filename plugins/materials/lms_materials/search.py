@@ -228,6 +228,8 @@ def looked_through(queries: Any, scope: Scope, sorts: Any) -> Any:
                 is_reached = col(MaterialText.course_id).in_(select(reached.c.id)).is_(true())
             parts += [
                 texts(sort, newest, meant, is_large, ~known("names_words")),
+                # What must not be there is nearly everywhere: there are soon enough candidates.
+                texts(sort, is_reached, ~newest, meant, is_large, ~known("names_words")),
                 texts(sort, newest, has(words), meant, is_large, known("names_words")),
                 texts(sort, has(asked), is_reached, ~seen, meant, is_large, known("names_words")),
             ]

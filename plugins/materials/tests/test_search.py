@@ -258,3 +258,19 @@ def test_what_may_be_the_beginning_of_a_word(q: str, head: str | None, tail: str
     assert (plain is None) == (head == "-")
     if plain is not None:
         assert (plain["head"], plain["tail"]) == (head, tail)
+
+
+async def test_what_must_not_be_there_is_asked_of_old_courses_too(
+    lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads more courses than are looked through at once finds by a question without words what others do."""
+    word = f"diffu{uuid4().hex}"
+    await make_page(lms, school, "Old", word)
+    for _ in range(3):
+        await lms.make_course(school.institution["id"])
+    for few in (100, 2):
+        monkeypatch.setattr(search, "FEW_COURSES", few)
+        monkeypatch.setattr(search, "_reads", {})
+        for q in ("-osmosis", f"{word} -osmosis", f"{word} or -osmosis"):
+            hits = await school.principal.items("/materials/search", q=q)
+            assert "Old" in [hit["title"] for hit in hits], (few, q)

@@ -1,7 +1,6 @@
 """Search by course and words in one index; those by words alone go, since it answers for these too."""
 
 import sqlalchemy as sa
-from alembic import op
 
 from lms_core.sdk import create_index_online, drop_index_online
 
@@ -22,17 +21,18 @@ def upgrade() -> None:
             postgresql_using="gin",
             postgresql_where=sa.text(where),
         )
+    for name, _ in SORTS:
         drop_index_online(f"ix_materials_text_{name}", "materials_text")
 
 
 def downgrade() -> None:
     for name, where in SORTS:
-        op.create_index(
+        create_index_online(
             f"ix_materials_text_{name}",
             "materials_text",
             ["vector"],
-            unique=False,
             postgresql_using="gin",
             postgresql_where=sa.text(where),
         )
-        op.drop_index(f"ix_materials_text_course_{name}", table_name="materials_text")
+    for name, _ in SORTS:
+        drop_index_online(f"ix_materials_text_course_{name}", "materials_text")
