@@ -84,15 +84,13 @@ def create() -> Asgi:
     return application
 
 
+# As `POST /enrollments` sends it, statement by statement.
 HOLD = """
-    WITH above AS MATERIALIZED (
-        SELECT id, is_deleted FROM institutions_institution
-        WHERE id = (SELECT institution_id FROM courses_course WHERE id = $1) FOR SHARE
-    )
-    SELECT c.* FROM courses_course c, above
-    WHERE c.id = $1 AND NOT c.is_deleted AND c.institution_id = above.id AND NOT above.is_deleted
-    FOR UPDATE OF c
+    SELECT c.institution_id,
+        (SELECT is_deleted FROM institutions_institution WHERE id = c.institution_id FOR SHARE) AS is_deleted
+    FROM courses_course c WHERE c.id = $1
 """
+LOCK = "SELECT * FROM courses_course WHERE id = $1 AND NOT is_deleted FOR UPDATE"
 MEMBER = "SELECT id, is_active FROM users_user WHERE id = $1 AND NOT is_deleted FOR SHARE"
 STANDING = """
     SELECT id, state FROM enrollments_enrollment WHERE course_id = $1 AND user_id = $2 AND role = 'student'
@@ -102,21 +100,23 @@ PLACE = """
     WITH placed AS (
         INSERT INTO enrollments_enrollment (id, course_id, user_id, role, state)
         VALUES ($1, $2, $3, 'student', 'active') RETURNING *
-    ), period AS (
-        INSERT INTO enrollments_period (id, enrollment_id, course_id, user_id, role, state, since, cause)
-        SELECT $4, id, course_id, user_id, role, state, clock_timestamp(), 'enrolled' FROM placed
-    ), event AS (
+    )
+    INSERT INTO enrollments_period (id, enrollment_id, course_id, user_id, role, state, since, cause)
+    SELECT $4, id, course_id, user_id, role, state, clock_timestamp(), 'enrolled' FROM placed
+"""
+ROW = """
+    SELECT id, course_id, user_id, role, state, NULL AS position, section_id, starts_on, ends_on, created_at, updated_at
+    FROM enrollments_enrollment WHERE id = $1
+"""
+STORE = """
+    WITH event AS (
         INSERT INTO core_event (id, name, payload, request_id)
-        VALUES ($5, 'enrollments.enrollment_activated.v1', $6::jsonb, 'request')
+        VALUES ($1, 'enrollments.enrollment_activated.v1', $2::jsonb, 'request')
     ), audit AS (
         INSERT INTO core_audit_entry (id, action, kind, object_id, changes, request_id)
-        VALUES ($7, 'created', 'enrollments.enrollment', $1, $6::jsonb, 'request')
-    ), told AS (
-        SELECT pg_notify('lms_access', 'user:' || $3::text)
+        VALUES ($3, 'created', 'enrollments.enrollment', $4, $2::jsonb, 'request')
     )
-    SELECT placed.id, placed.course_id, placed.user_id, placed.role, placed.state, NULL AS position, placed.section_id,
-        placed.starts_on, placed.ends_on, placed.created_at, placed.updated_at
-    FROM placed, told
+    SELECT pg_notify('lms_access', 'user:' || $5::text)
 """
 
 
@@ -125,9 +125,13 @@ async def enroll(pool: asyncpg.Pool, body: bytes) -> bytes:
     given = msgspec.json.decode(body)
     course_id, user_id = UUID(given["course_id"]), UUID(given["user_id"])
     payload = encode({"course_id": course_id, "user_id": user_id, "role": "student"}).decode()
+    id = uuid7()
     async with pool.acquire() as connection, connection.transaction():
         await connection.fetchrow(HOLD, course_id)
+        await connection.fetchrow(LOCK, course_id)
         await connection.fetchrow(MEMBER, user_id)
         await connection.fetchrow(STANDING, course_id, user_id)
-        row = await connection.fetchrow(PLACE, uuid7(), course_id, user_id, uuid7(), uuid7(), payload, uuid7())
+        await connection.execute(PLACE, id, course_id, user_id, uuid7())
+        row = await connection.fetchrow(ROW, id)
+        await connection.execute(STORE, uuid7(), payload, uuid7(), id, str(user_id))
     return encode(dict(row))

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
-SIZING = "benchmarks/sizing.py"
+SIZING = "lms bench sizes"
 ASSUMED = "assumed"
 
 
@@ -51,22 +51,22 @@ class Request:
 
 
 REQUESTS: dict[str, Request] = {
-    "read a course": Request(25, 0.9, 0.2, 1, SIZING, replica=True),
-    "list 50 courses": Request(20, 1.6, 0.3, 1, SIZING, replica=True),
-    "list a course's 20 materials": Request(15, 1.9, 3.4, 1, SIZING, replica=True),
-    "read a page of 2 KiB": Request(20, 1.2, 3.1, 1, SIZING, replica=True),
-    "search a course": Request(5, 3.1, 28.0, 1, SIZING, replica=True),
-    "hand in an essay": Request(2, 105.0, 84.0, 24, SIZING, commits=1),
-    "change something small": Request(2, 5.0, 1.0, 12, f"{SIZING}, as creating a course", commits=1),
+    "read a course": Request(25, 0.44, 0.1, 1, SIZING, replica=True),
+    "list 50 courses": Request(20, 0.8, 0.25, 1, SIZING, replica=True),
+    "list a course's 20 materials": Request(15, 1.0, 0.9, 1, SIZING, replica=True),
+    "read a page of 2 KiB": Request(20, 0.53, 0.43, 1, SIZING, replica=True),
+    "search a course": Request(5, 2.5, 7.7, 1, SIZING, replica=True),
+    "hand in an essay": Request(2, 6.6, 5.3, 11, SIZING, commits=1),
+    "change something small": Request(2, 3.0, 0.74, 10, f"{SIZING}, as creating a course", commits=1),
     "change a material": Request(
-        0.5, 5.0, 1.0, 12, f"{SIZING}, as creating a course", commits=1, notifies=1, deliveries=1
+        0.5, 3.0, 0.74, 10, f"{SIZING}, as creating a course", commits=1, notifies=1, deliveries=1
     ),
-    "ask for an upload": Request(0.5, 9.4, 1.9, 12, SIZING, commits=2, notifies=1, deliveries=2),
-    "sign in": Request(0.5, 37.0, 1.0, 4, SIZING, commits=1, token=False),
+    "ask for an upload": Request(0.5, 6.6, 1.8, 10, SIZING, commits=2, notifies=1, deliveries=2),
+    "sign in": Request(0.5, 33.5, 1.2, 4, SIZING, commits=1, token=False),
     "refresh a session": Request(4.5, 3.0, 0.6, 3, ASSUMED, commits=1, token=False),
     "others": Request(5, 1.5, 0.5, 1, ASSUMED, replica=True),
 }
-"""Each with its share in a school day. Update the milliseconds from what benchmarks/sizing.py prints."""
+"""Each with its share in a school day. Update the milliseconds from what `lms bench sizes` prints."""
 
 
 @dataclass(frozen=True)
