@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -55,6 +56,8 @@ def bench(
     unknown = set(chosen) - set(BARS)
     if unknown:
         raise typer.BadParameter(f"There is no bar {', '.join(sorted(unknown))}; there are {', '.join(BARS)}.")
+    # So that whoever stops it stops all that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results: list[Result] = []
     started = time.perf_counter()
     with System(kept) as system:
