@@ -28,8 +28,8 @@ def draw(path: Path, results: Sequence[Result]) -> None:
 
 def row(result: Result, y: int) -> list[str]:
     """One figure with its name, its spread and its value."""
-    # Two thirds of the width are the limit, so that what is beyond it is seen to be.
-    full = (result.limit or max(result.values) or 1.0) * 1.5
+    # Shares of a reference are seen as such; else two thirds of the width are the limit, and what is beyond it is seen.
+    full = 1.0 if result.unit == "of it" else (result.limit or max(result.values) or 1.0) * 1.5
     colour = {True: HELD, False: FAILED, None: PLAIN}[result.holds]
 
     def at(value: float) -> float:
