@@ -9,22 +9,6 @@ import structlog
 from canaries import found_in
 from lms_auth import passwords
 
-LONGEST = (
-    "test_backup",
-    "test_list_plans",
-    "test_crashes",
-    "test_files_docs",
-    "test_import_docs",
-    "test_materials_docs",
-)
-"""Begun first, so that no worker is left with one of them when the others have nothing to do any more."""
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, the rest as they come."""
-    items.sort(key=lambda item: item.path.stem not in LONGEST)
-
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_passwords() -> Iterator[Any]:
