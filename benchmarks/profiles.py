@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import cProfile
 import os
 import pstats
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -121,8 +121,6 @@ def show(system: System, path: str) -> None:
         return posted("/enrollments", {"course_id": course, "user_id": user, "role": "student"}, token)
 
     os.environ.update(system.environment_for(database, LMS_PUBLIC_URL=served.url))
-    with open(os.devnull, "w") as nowhere:
-        # The access log: its cost belongs to a request, its lines do not belong here.
-        sys.stderr = nowhere
+    # The access log: its cost belongs to a request, its lines do not belong here.
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         uvloop.run(profile(make))
-        sys.stderr = sys.__stderr__

@@ -684,7 +684,7 @@ GROWING: dict[str, Grows] = {
     "enrollments_enrollment": Grows(8 * STUDENTS, 0.3, "8 courses for each student"),
     "enrollments_period": Grows(8 * STUDENTS, 0.4, "the same"),
 }
-"""Bytes of a row from benchmarks/sizing.py, but for submissions, which are as long as people write; rows assumed."""
+"""Bytes of a row from `lms bench sizes`, but for submissions, which are as long as people write; rows assumed."""
 
 
 def print_growing() -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.bars_of_work import PENDING
 from benchmarks.load import Asked, Connection, bearer, cpu_of, drive, memory_of, one, posted, signing_in
 from benchmarks.results import Result
 from benchmarks.system import PASSWORD, System, unique
@@ -20,7 +21,6 @@ SECONDS = 4.0
 COURSES, STUDENTS, PAGES = 50, 1_000, 20
 DELETED = 500
 PROCESSES = {"API": "api", "PostgreSQL": "postgres", "Redis": "redis", "relay": "relay", "worker": "worker"}
-PENDING = "SELECT count(*) AS n FROM core_delivery WHERE done_at IS NULL AND dead_at IS NULL"
 TABLES = (
     "users_user",
     "enrollments_enrollment",

@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from joserfc import jwt
 from joserfc.jwk import OctKey
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import registry, selectinload
 from sqlmodel import Field, Relationship, SQLModel, col, select
 from starlette.middleware.base import BaseHTTPMiddleware
 
@@ -19,7 +19,11 @@ SECRET = "a secret for the tutorial's tokens, long enough"
 POOL = 10
 
 
-class TutorialTerm(SQLModel, table=True):
+class OwnTables(SQLModel, registry=registry()):
+    """Apart from ours, which have the same names."""
+
+
+class TutorialTerm(OwnTables, table=True):
     """A term, as a tutorial has it."""
 
     __tablename__ = "courses_term"
@@ -31,7 +35,7 @@ class TutorialTerm(SQLModel, table=True):
     is_deleted: bool
 
 
-class TutorialCourse(SQLModel, table=True):
+class TutorialCourse(OwnTables, table=True):
     """A course, as a tutorial has it."""
 
     __tablename__ = "courses_course"
@@ -54,7 +58,7 @@ class TutorialCourse(SQLModel, table=True):
     term: TutorialTerm | None = Relationship()
 
 
-class TutorialUser(SQLModel, table=True):
+class TutorialUser(OwnTables, table=True):
     """A user, as a tutorial has it."""
 
     __tablename__ = "users_user"

@@ -242,9 +242,10 @@ class Compiled:
     async def in_transaction(self, session: AsyncSession, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Every row as this transaction sees it, what waits to be flushed included."""
         # What is JSON a read connection writes by itself; here the type does, which is left out.
-        asked = dict(zip(self.names, self.arguments(given), strict=True))
-        written = {name: json.dumps(asked[name]) for name in self.json_names if asked[name] is not None}
-        arguments = tuple(self.arguments({**given, **written}))
+        arguments = tuple(
+            json.dumps(value) if name in self.json_names and value is not None else value
+            for name, value in zip(self.names, self.arguments(given), strict=True)
+        )
 
         def execute(session: Session) -> list[dict[str, Any]]:
             if session.autoflush:

@@ -108,7 +108,10 @@ UNBOUNDED = {
         ("super admin", "principal of many"),
     ),
     "/materials/{material_id}/extensions": ("the courses of the school are gathered first", ("principal of many",)),
-    "/materials": ("the courses of the school are gathered first", ("principal of many",)),
+    "/materials": (
+        "the courses of the school are gathered first; a module is looked for in the order of all, by a wrong estimate",
+        ("principal of many", "principal"),
+    ),
     "/materials/search": (
         "candidates are 1,000 of each sort, each with its conditions",
         ("super admin", "principal of many", "principal", "teacher"),
