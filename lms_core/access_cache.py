@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,7 +40,7 @@ class AccessCache:
     def __init__(self) -> None:
         self.entries: dict[str, CachedAccess] = {}
         self.tokens: dict[str, set[str]] = {}
-        self.generation = 0
+        self.loading: list[set[str]] = []
 
     def get(self, token: str) -> CachedAccess | None:
         """What is known for a token."""
@@ -48,9 +50,19 @@ class AccessCache:
             return None
         return entry
 
-    def put(self, token: str, entry: CachedAccess, generation: int) -> None:
-        """Remember, unless a change was announced since `generation`, when loading began."""
-        if generation != self.generation:
+    @contextmanager
+    def hearing(self) -> Iterator[set[str]]:
+        """Every topic that is announced inside the block: what is loaded there may be old by its end."""
+        heard: set[str] = set()
+        self.loading.append(heard)
+        try:
+            yield heard
+        finally:
+            self.loading = [other for other in self.loading if other is not heard]
+
+    def put(self, token: str, entry: CachedAccess, heard: set[str]) -> None:
+        """Remember, unless what was announced while it was loaded concerns it."""
+        if "all" in heard or not heard.isdisjoint(self.topics(entry)):
             return
         while len(self.entries) >= CACHED_TOKENS:
             self.drop(next(iter(self.entries)))
@@ -79,7 +91,8 @@ class AccessCache:
 
     def forget(self, topic: str) -> None:
         """An announcement: `user:<id>`, `session:<id>` or `all`."""
-        self.generation += 1
+        for heard in self.loading:
+            heard.add(topic)
         if topic == "all":
             self.entries.clear()
             self.tokens.clear()
@@ -94,11 +107,11 @@ async def load_access(context: Context, token: str) -> Access | None:
         HIT.inc()
         return known.access
     MISSED.inc()
-    generation = cache.generation
-    identity = await context.platform.authenticate(context, token)
-    if identity is None:
-        return None
-    access, seconds = await context.platform.rules.load(context, identity.user_id, identity.session_id)
+    with cache.hearing() as heard:
+        identity = await context.platform.authenticate(context, token)
+        if identity is None:
+            return None
+        access, seconds = await context.platform.rules.load(context, identity.user_id, identity.session_id)
     seconds = min(seconds, identity.expires_at - time.time())
-    cache.put(token, CachedAccess(identity, access, time.monotonic() + seconds), generation)
+    cache.put(token, CachedAccess(identity, access, time.monotonic() + seconds), heard)
     return access

@@ -109,8 +109,8 @@ UNBOUNDED = {
     ),
     "/materials/{material_id}/extensions": ("the courses of the school are gathered first", ("principal of many",)),
     "/materials": (
-        "the courses of the school are gathered first; a module is looked for in the order of all, by a wrong estimate",
-        ("principal of many", "principal"),
+        "the courses of the school are gathered first",
+        ("principal of many",),
     ),
     "/materials/search": (
         "candidates are 1,000 of each sort, each with its conditions",

@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from lms_institutions.contracts import timezone_at
-from sqlalchemy import Boolean, ColumnElement, Integer, Text, Uuid, exists, select, table
+from sqlalchemy import Boolean, ColumnElement, Integer, Text, Uuid, select, table
 from sqlalchemy import column as sql_column
 
-from lms_core.sdk import Event, UnitOfWork
+from lms_core.sdk import Event, UnitOfWork, exists_for_each
 
 COURSE = "courses.course"
 SECTION = "courses.section"
@@ -40,7 +40,7 @@ SECTIONS = table(
 def in_published_course(column: Any) -> ColumnElement[bool]:
     """A condition for read rules: the course that `column` names is published."""
     course = COURSES.alias()
-    return exists().where(course.c.id == column, course.c.state == "published")
+    return exists_for_each(course.c.id == column, course.c.state == "published").correlate_except(course)
 
 
 def timezone_in_course(column: Any) -> ColumnElement[str]:

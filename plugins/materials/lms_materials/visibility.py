@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
+from lms_core.sdk import exists_for_each
 from lms_materials.audience import is_for_actor
 from lms_materials.models import Completion, Material, Module, Prerequisite, Submission
 from lms_materials.sql_json import NONE_OF_THEM, in_json
@@ -22,7 +23,7 @@ def is_published(material: Any) -> ColumnElement[bool]:
 def in_open_module(material: Any) -> ColumnElement[bool]:
     """A condition: students see the module that a material is in, if it is in one."""
     module = aliased(Module)
-    hidden = exists().where(col(module.id) == material.module_id, ~col(module.published))
+    hidden = exists_for_each(col(module.id) == material.module_id, ~col(module.published))
     return ~hidden.correlate_except(module)
 
 
