@@ -173,7 +173,7 @@ def texts(*which: ColumnElement[bool]) -> Any:
 
 def in_courses(ids: Any) -> ColumnElement[bool]:
     """As the index says it: for an array of any length it is gone through once."""
-    inside: ColumnElement[bool] = array([col(MaterialText.course_id)]).op("&&")(ids)
+    inside: ColumnElement[bool] = array([col(MaterialText.course_id)]).bool_op("&&")(ids)
     return inside
 
 
@@ -184,7 +184,7 @@ def looked_through(queries: Any, scope: Scope, sorts: Any) -> Any:
     before it is done, and none at all once there are enough candidates.
     """
     reached = scope.reach.courses().subquery()
-    has = col(MaterialText.vector).op("@@")
+    has = col(MaterialText.vector).bool_op("@@")
     asked, words = in_any_language(queries, queries.c.query), in_any_language(queries, queries.c.words)
     # Beginnings come after whole words: the index goes through all texts of everybody that have such a word.
     begins = bindparam("q_tail", type_=String()) != literal_column("''")
@@ -330,7 +330,7 @@ def similar_words(scope: Scope) -> Read:
         # Materialized, it is planned for all rows, that is by the index; planned for a few, PostgreSQL reads the table.
         with_word = (
             select(col(MaterialText.material_id).label("material_id"))
-            .where(col(MaterialText.vector).op("@@")(func.to_tsquery(SIMPLE, like.c.word)), sort, *reached)
+            .where(col(MaterialText.vector).bool_op("@@")(func.to_tsquery(SIMPLE, like.c.word)), sort, *reached)
             .correlate(like)
             .cte("with_word", nesting=True)
             .prefix_with("MATERIALIZED")
