@@ -380,7 +380,9 @@ def key_in_words(model: type[Table]) -> str:
 
 def constraint_name(error: DBAPIError) -> str | None:
     """The constraint or unique index that an error is about."""
-    return getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
+    return getattr(error.orig, "constraint_name", None) or getattr(
+        getattr(error.orig, "__cause__", None), "constraint_name", None
+    )
 
 
 def is_retryable(error: DBAPIError) -> bool:
