@@ -1,15 +1,16 @@
-"""The arguments of an endpoint that reads, taken from its URL by a plan that is made once.
+"""The arguments of an endpoint, taken from a request by a plan that is made once.
 
 FastAPI finds out anew for each request what each parameter is, which takes longer than all the rest of a list. Where an
-endpoint takes nothing but what stands in the path and in the query, and all of that is as it should be, a plan gives the
-same arguments. For everything else it gives None, and FastAPI does its own work: it says what is wrong.
+endpoint takes nothing but simple values from the path, the query and headers, and perhaps one model from a JSON body, and
+all of that is as it should be, a plan gives the same arguments. For everything else it gives None, and FastAPI does its
+own work: it says what is wrong.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
@@ -18,16 +19,20 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import Request, Response, params
 from fastapi.dependencies.models import Dependant
+from pydantic import BaseModel
 
 SIMPLE = (bool, date, datetime, Enum, float, int, NoneType, str, UUID)
-Sources = tuple[dict[str, Any], Any]
+PATH, QUERY, HEADERS, BODY = range(4)
+WHOLE = ""
+"""The name of a whole body, among the sources of arguments."""
+Sources = tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Taken:
-    """One argument: from the path (0) or the query (1), under which name, checked by FastAPI's own field."""
+    """One argument: from which source, under which name, checked by FastAPI's own field."""
 
     name: str
     source: int
@@ -37,7 +42,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one function takes: simple values, perhaps the request, and what other functions make of the same."""
+    """What one function takes: values, perhaps the request, and what other functions make of the same."""
 
     name: str | None
     call: Callable[..., Any]
@@ -46,7 +51,7 @@ class Plan:
     below: tuple[Plan, ...]
 
     def values(self, sources: Sources) -> dict[str, Any] | None:
-        """The simple arguments, None when one is missing or not valid."""
+        """The arguments that stand in the request, None when one is missing or not valid."""
         found = {}
         for one in self.taken:
             value = sources[one.source].get(one.alias)
@@ -61,7 +66,7 @@ class Plan:
         return found
 
     def all_values(self, sources: Sources) -> list[dict[str, Any]] | None:
-        """The simple arguments of this and of all below, in the order of `each`."""
+        """Those of this and of all below, in the order of `each`."""
         found = []
         for plan in self.in_order:
             values = plan.values(sources)
@@ -102,23 +107,29 @@ def plan_of(dependant: Dependant) -> Plan | None:
     plan = plan_of_call(dependant)
     if plan is None or max(Counter(each.call for each in plan.each()).values()) > 1:
         return None
-    return plan
+    bodies = [one for each in plan.each() for one in each.taken if one.source == BODY]
+    # FastAPI takes several bodies for the fields of one.
+    return plan if len(bodies) <= 1 else None
 
 
 def plan_of_call(dependant: Dependant) -> Plan | None:
     """The plan of one function and of what it depends on."""
     others = (
-        dependant.header_params, dependant.cookie_params, dependant.body_params, dependant.websocket_param_name,
-        dependant.http_connection_param_name, dependant.response_param_name, dependant.background_tasks_param_name,
+        dependant.cookie_params, dependant.websocket_param_name, dependant.http_connection_param_name,
+        dependant.response_param_name, dependant.background_tasks_param_name,
         dependant.security_scopes_param_name, dependant.own_oauth_scopes,
     )  # fmt: skip
     if any(others) or dependant.call is None or not inspect.iscoroutinefunction(dependant.call):
         return None
-    fields = [(0, one) for one in dependant.path_params] + [(1, one) for one in dependant.query_params]
+    simple = ((PATH, dependant.path_params), (QUERY, dependant.query_params), (HEADERS, dependant.header_params))
+    fields = [(source, field) for source, some in simple for field in some]
     below = [plan_of_call(one) for one in dependant.dependencies]
-    if not all(is_simple(field) for _, field in fields):
+    if not all(is_simple(field) for _, field in fields) or not all(map(is_whole_body, dependant.body_params)):
         return None
-    taken = tuple(Taken(field.name, source, field.alias, field) for source, field in fields)
+    taken = (
+        *(Taken(field.name, source, field.alias, field) for source, field in fields),
+        *(Taken(field.name, BODY, WHOLE, field) for field in dependant.body_params),
+    )
     known = tuple(plan for plan in below if plan is not None)
     return (
         Plan(dependant.name, dependant.call, taken, dependant.request_param_name, known)
@@ -138,6 +149,16 @@ def is_simple(field: Any) -> bool:
         and is_simple_type(info.annotation)
         and isinstance(default, SIMPLE)
     )
+
+
+def is_whole_body(field: Any) -> bool:
+    """Whether a parameter is a model that is all of a JSON body, or may be left out."""
+    info = field.field_info
+    options = get_args(info.annotation) or (info.annotation,)
+    models = all(isinstance(one, type) and issubclass(one, (BaseModel, NoneType)) for one in options)
+    # Forms and files are bodies, too.
+    is_plain = type(info) is params.Body and not info.embed and not info.validate_default
+    return models and is_plain and (info.is_required() or field.default is None)
 
 
 def is_simple_type(annotation: Any) -> bool:

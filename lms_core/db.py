@@ -48,8 +48,7 @@ from sqlalchemy import Table as SqlTable
 from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter
@@ -58,6 +57,7 @@ from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
 from lms_core.errors import Unavailable
+from lms_core.session import DirectSession, Rows, refuse_closed
 
 log = logging.getLogger("lms.database")
 
@@ -71,8 +71,6 @@ WATCH_TIMEOUT_SECONDS = 1.0
 LOCK_AGAIN_SECONDS = 0.1
 KEPT_POSITIONS = 100
 ELSEWHERE_READS = Counter("lms_replica_reads_elsewhere_total", "Reads that the replica could not answer")
-BEGUN_ON, DATABASE = "lms_begun_on", "lms_database"
-"""In a session's `info`: the driver's connection that its transaction has begun on, and the database it belongs to."""
 AWAY = "The database does not answer at the moment; try again shortly."
 
 
@@ -219,12 +217,6 @@ def raise_versions(session: Session, *_: Any) -> None:
             row.updated_at = func.now()  # type: ignore[assignment]
 
 
-@event.listens_for(Session, "after_transaction_end")
-def forget_connection(session: Session, _: Any) -> None:
-    """The connection is another transaction's next."""
-    session.info.pop(BEGUN_ON, None)
-
-
 class Compiled:
     """A statement that is compiled once; `bindparam`s become keyword arguments.
 
@@ -242,44 +234,21 @@ class Compiled:
         self.fixed: Mapping[str, Any] = {
             name: value for name, value in state.parameters.items() if name not in open_names
         }
-        self.json_names = frozenset(name for part, name in compiled.bind_names.items() if isinstance(part.type, JSON))
+        json_names = {name for part, name in compiled.bind_names.items() if isinstance(part.type, JSON)}
+        self.json_places = tuple(number for number, name in enumerate(self.names) if name in json_names)
 
     def arguments(self, given: Mapping[str, Any]) -> list[Any]:
         """The positional arguments of the compiled statement."""
         return [given[name] if name in given else self.fixed[name] for name in self.names]
 
-    async def in_transaction(self, session: AsyncSession, given: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-        """Every row as this transaction sees it, what waits to be flushed included.
-
-        Raises `DBAPIError` as sessions do. The first statement goes through SQLAlchemy, which begins the transaction; all
-        later ones go to its connection directly, in a third of the time.
-        """
+    async def in_transaction(self, session: DirectSession, given: Mapping[str, Any]) -> Rows:
+        """Every row as this transaction sees it, what waits to be flushed included."""
+        arguments = self.arguments(given)
         # What is JSON a read connection writes by itself; here the type does, which is left out.
-        arguments = tuple(
-            json.dumps(value) if name in self.json_names and value is not None else value
-            for name, value in zip(self.names, self.arguments(given), strict=True)
-        )
-        inner = session.sync_session
-        if (inner.new or inner.dirty or inner.deleted) and session.autoflush:
-            await session.flush()
-        connection = inner.info.get(BEGUN_ON)
-        # Not in one any more: a flush failed. SQLAlchemy says so; here it would be done and stay done.
-        if connection is None or connection.is_closed() or not connection.is_in_transaction():
-            return await session.run_sync(self.execute, arguments)
-        inner.info[DATABASE].count()
-        try:
-            rows: Sequence[Mapping[str, Any]] = await connection.fetch(self.sql, *arguments)
-        except asyncpg.PostgresError as error:
-            broken = isinstance(error, asyncpg.IntegrityConstraintViolationError)
-            raise (IntegrityError if broken else DBAPIError)(self.sql, None, error, hide_parameters=True) from error
-        return rows
-
-    def execute(self, session: Session, arguments: tuple[Any, ...]) -> Sequence[Mapping[str, Any]]:
-        """Run it through SQLAlchemy, and remember which connection of the driver's the transaction is on."""
-        connection = session.connection()
-        found = connection.exec_driver_sql(self.sql, arguments)
-        session.info[BEGUN_ON] = connection.connection.driver_connection
-        return [dict(row) for row in found.mappings()] if found.returns_rows else []
+        for number in self.json_places:
+            if arguments[number] is not None:
+                arguments[number] = json.dumps(arguments[number])
+        return await session.fetch(self.sql, arguments)
 
 
 class Read(Compiled):
@@ -294,13 +263,13 @@ class Read(Compiled):
         super().__init__(statement)
         self.plan_once = plan_once
 
-    async def all(self, source: Database | AsyncSession, **given: Any) -> Sequence[Mapping[str, Any]]:
+    async def all(self, source: Database | DirectSession, **given: Any) -> Rows:
         """Every row."""
-        if isinstance(source, AsyncSession):
+        if isinstance(source, DirectSession):
             return await self.in_transaction(source, given)
         return await source.read(self.sql, self.arguments(given), self.plan_once)
 
-    async def one(self, source: Database | AsyncSession, **given: Any) -> Mapping[str, Any] | None:
+    async def one(self, source: Database | DirectSession, **given: Any) -> Mapping[str, Any] | None:
         """The first row, or None."""
         rows = await self.all(source, **given)
         return rows[0] if rows else None
@@ -312,7 +281,7 @@ class Write(Compiled):
     No session sees what it changes: say it to the audit trail with `uow.record`.
     """
 
-    async def run(self, session: AsyncSession, **given: Any) -> Sequence[Mapping[str, Any]]:
+    async def run(self, session: DirectSession, **given: Any) -> Rows:
         """Do it; the rows that it returns."""
         return await self.in_transaction(session, given)
 
@@ -372,7 +341,6 @@ class Database:
                 "server_settings": self.allowed({"application_name": "lms", **WRITE_SETTINGS}),
             },
         )
-        self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         self.connections: weakref.WeakSet[asyncpg.Connection] = weakref.WeakSet()
         self.reads: dict[bool, asyncpg.Pool] = {}
         self.reading = {False: 0, True: 0}
@@ -384,6 +352,7 @@ class Database:
         self.positions: deque[tuple[float, int]] = deque(maxlen=KEPT_POSITIONS)
         self.watch_task: asyncio.Task[None] | None = None
         event.listen(self.engine.sync_engine, "connect", self.remember)
+        event.listen(self.engine.sync_engine, "checkout", refuse_closed)
         event.listen(self.engine.sync_engine, "before_cursor_execute", self.count)
 
     def allowed(self, settings: dict[str, str]) -> dict[str, str]:
@@ -468,10 +437,10 @@ class Database:
                 kind, encoder=json.dumps, decoder=lambda raw: msgspec.Raw(raw.encode()), schema="pg_catalog"
             )
 
-    def session(self) -> AsyncSession:
+    def session(self) -> DirectSession:
         """A new session; its transaction begins with its first statement."""
         self.refuse_while_away()
-        return self.sessions(info={DATABASE: self})
+        return DirectSession(self.engine.sync_engine, self.count)
 
     def refuse_while_away(self) -> None:
         """Answer 503 at once while the watch knows that the database does not answer."""

@@ -33,7 +33,7 @@ from lms_core.problem_schema import ProblemRead
 from lms_core.process_metrics import reporting
 from lms_core.rate_limit import RATE_LIMIT_HEADERS, rate_limit_of
 from lms_core.recycle_bin import router as recycle_bin_router
-from lms_core.route_index import QuickReads, RouteIndex
+from lms_core.route_index import QuickAnswers, RouteIndex
 from lms_core.routing import GuardedRoute, Router
 from lms_core.uow import Context, is_away, is_retryable, sqlstate
 
@@ -100,7 +100,7 @@ def create_app(platform: Platform) -> ASGIApp:
     add_error_handlers(app)
     document(app)
     over_https = settings.public_url.startswith("https://")
-    reading = QuickReads(app, index)
+    reading = QuickAnswers(app, index)
     if not settings.cors_origins:
         return Edge(reading, over_https)
     # Around everything, not added to the application: pages must be able to read an answer 500, too.

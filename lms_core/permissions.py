@@ -38,12 +38,12 @@ from sqlalchemy import (
     true,
     union_all,
 )
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from lms_core.db import Database, Read, Table
 from lms_core.kinds import Kind, Kinds, alive, kind_name, scope_columns
+from lms_core.session import DirectSession
 from lms_core.types import HeldRole, Permission, ReadRule, ReadThrough, RoleSource
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class Rules:
         return self.check_reads[form]
 
     async def holds(
-        self, source: Database | AsyncSession, asked: Filter, model: type[Table], id: UUID, dead_too: bool = False
+        self, source: Database | DirectSession, asked: Filter, model: type[Table], id: UUID, dead_too: bool = False
     ) -> bool:
         """Whether a row is among those of a filter, and lives (with `dead_too`: or may come back)."""
         if asked.never:
@@ -282,7 +282,7 @@ class Rules:
         return await read.one(source, **asked.parameters, row_id=id) is not None
 
     async def holds_on_all(
-        self, source: Database | AsyncSession, asked: Filter, model: type[Table], ids: Collection[UUID]
+        self, source: Database | DirectSession, asked: Filter, model: type[Table], ids: Collection[UUID]
     ) -> bool:
         """Whether each of some rows is among those of a filter, and lives."""
         if asked.never:
@@ -297,7 +297,7 @@ class Rules:
         return row is not None and row["number"] == len(ids)
 
     async def check(
-        self, source: Database | AsyncSession, access: Access, permission: str, model: type[Table], id: UUID
+        self, source: Database | DirectSession, access: Access, permission: str, model: type[Table], id: UUID
     ) -> tuple[bool, bool]:
         """Whether the actor may know a live row, and whether they have the permission on it."""
         readable, permitted = self.readable(access, model), self.permitted(access, permission, model)

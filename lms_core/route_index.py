@@ -1,4 +1,4 @@
-"""Finds the route of a request at once, however many plugins there are, and answers simple reads at once, too.
+"""Finds the route of a request at once, however many plugins there are, and answers simple requests at once, too.
 
 FastAPI (since 0.137) asks every included router for every request, twice, and each of them its routes one after the other;
 its own layers and its look at every parameter take longer than a read. Here only those routes are asked that can have the
@@ -14,9 +14,9 @@ from re import Pattern
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import iter_route_contexts, request_response
 from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lms_core.arguments import Plan, plan_of
+from lms_core.arguments import WHOLE, Plan, plan_of
 from lms_core.routing import FAILED, GuardedRoute
 
 Place = tuple[str, str, int]
@@ -46,8 +46,7 @@ class RouteIndex(BaseRoute):
             # A parameter at the start, or one that takes several segments, can stand for any place.
             if not isinstance(route, GuardedRoute) or regex is None or path.startswith("/{") or ":path}" in path:
                 continue
-            plan = plan_of(route.dependant) if route.methods == {"GET"} else None
-            indexed = Indexed(regex, route, request_response(route.get_route_handler()), plan)
+            indexed = Indexed(regex, route, request_response(route.get_route_handler()), plan_of(route.dependant))
             for method in context.methods or ():
                 self.routes[self.place_of(method, path)].append(indexed)
 
@@ -78,8 +77,8 @@ class RouteIndex(BaseRoute):
         await scope["lms_serve"](scope, receive, send)
 
 
-class QuickReads:
-    """Answers reads whose parameters are simple and valid, and leaves the rest to the application."""
+class QuickAnswers:
+    """Answers requests all of whose arguments are simple and valid, and leaves the rest to the application."""
 
     def __init__(self, app: FastAPI, index: RouteIndex) -> None:
         self.app, self.index = app, index
@@ -93,19 +92,42 @@ class QuickReads:
         indexed, plan = found[0], found[0].plan
         scope["path_params"], scope["app"] = found[1], self.app
         request = Request(scope, receive, send)
-        values = plan.all_values((found[1], request.query_params if scope["query_string"] else {}))
-        if values is None:
-            await self.app(scope, receive, send)
-            return
 
         async def endpoint(request: Request) -> Response:
+            query = request.query_params if scope["query_string"] else {}
+            body = {WHOLE: getattr(request, "_json", None)}
+            values = plan.all_values((found[1], query, request.headers, body))
+            if values is None:
+                raise NotSimple
             answer: Response = await plan.called(request, iter(values))
             return answer
 
         try:
             response = await indexed.route.answer(request, endpoint)
+        except NotSimple:
+            await self.app(scope, heard_again(request), send)
         except Exception as error:  # noqa: BLE001 - the application's handlers say what it means.
             scope[FAILED] = error
             await self.app(scope, receive, send)
         else:
             await response(scope, receive, send)
+
+
+class NotSimple(Exception):
+    """A request that is not valid, or not simple. Nothing was done for it."""
+
+
+def heard_again(request: Request) -> Receive:
+    """What the request's client has sent, whose body was read already where it has one."""
+    body = getattr(request, "_body", None)
+    if body is None:
+        return request.receive
+
+    async def receive() -> Message:
+        nonlocal body
+        if body is None:
+            return await request.receive()
+        message, body = {"type": "http.request", "body": body, "more_body": False}, None
+        return message
+
+    return receive

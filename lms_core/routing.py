@@ -33,7 +33,9 @@ UNCOUNTED = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 """No rate limit: whoever watches over us must not be refused because others from its address ask a lot."""
 JSON_BODY_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 FAILED = "lms_failed"
-"""In the scope: what a quick read raised, so that it is answered like everything that a route raises."""
+"""In the scope: what a quick answer raised, so that it is answered like everything that a route raises."""
+COUNTED = "lms_counted"
+"""In the scope, where a request has been counted for its rate limit: it may take a second way (route_index.py)."""
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -148,15 +150,12 @@ class GuardedRoute(APIRoute):
             raise RuntimeError(f"The route {self.path} has no guard.")
         request.scope["lms_template"] = self.template
         context: Context = request.app.state.context
-        limit = None if self.template in UNCOUNTED else request.app.state.rate_limit
         try:
             access = ANONYMOUS if guard.is_public else await authenticate(context, request)
         except Unauthenticated:
-            if limit is not None:
-                request.scope["lms_headers"].update(await limit.count(request, ANONYMOUS))
+            await self.count(request, ANONYMOUS)
             raise
-        if limit is not None:
-            request.scope["lms_headers"].update(await limit.count(request, access))
+        await self.count(request, access)
         refuse_unusable_text(request)
         if request.method not in JSON_BODY_METHODS:
             decided = await check_guard(guard, context, access, request, None)
@@ -166,6 +165,13 @@ class GuardedRoute(APIRoute):
         decided = await check_guard(guard, context, access, request, body)
         async with context.turns.of(access.actor_id):
             return await self.run(request, context, access, inner, None if decided else guard, body)
+
+    async def count(self, request: Request, access: Access) -> None:
+        """Count the request once for its caller's rate limit, where there is one; 429 for one too many."""
+        limit = None if self.template in UNCOUNTED else request.app.state.rate_limit
+        if limit is not None and COUNTED not in request.scope:
+            request.scope[COUNTED] = True
+            request.scope["lms_headers"].update(await limit.count(request, access))
 
     async def parse_body(self, request: Request) -> Any:
         """The JSON body, parsed strictly and kept where FastAPI looks for it; None for a form or no body."""

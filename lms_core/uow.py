@@ -15,7 +15,6 @@ import asyncpg
 import redis.asyncio
 import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import select
 
 from lms_core.access_cache import AccessCache
@@ -27,6 +26,7 @@ from lms_core.etags import check_if_match
 from lms_core.kinds import alive, holding, kind_name
 from lms_core.outbox import store_events
 from lms_core.permissions import Access, Filter
+from lms_core.session import DirectSession
 from lms_core.turns import Turns
 from lms_core.types import Event
 
@@ -148,7 +148,7 @@ class UnitOfWork:
         self.trail = Trail()
         self.events: list[Event] = []
         self.announcements: list[str] = []
-        self.opened: AsyncSession | None = None
+        self.opened: DirectSession | None = None
         # What was asked of a delete or a restore: only to say what would happen, and why it is done.
         self.dry_run = False
         self.reason: str | None = None
@@ -163,7 +163,7 @@ class UnitOfWork:
         return self.access.actor_id
 
     @property
-    def session(self) -> AsyncSession:
+    def session(self) -> DirectSession:
         """The session, for writes and for reads that must see them."""
         if self.opened is None:
             self.opened = self.context.database.session()
@@ -235,7 +235,7 @@ class UnitOfWork:
         return self.context.platform.kinds.of_noun(on).model if isinstance(on, str) else on
 
     @property
-    def asked(self) -> Database | AsyncSession:
+    def asked(self) -> Database | DirectSession:
         """Where what a decision needs is read: in the transaction, which may have written it, once there is one.
 
         Until then on the read pool, so that none need begin for a question.

@@ -14,7 +14,7 @@ from lms_core.edge import Edge
 from lms_core.http import create_app
 from lms_core.lifespan import running
 from lms_core.platform import Platform
-from lms_core.route_index import QuickReads
+from lms_core.route_index import QuickAnswers
 from lms_core.testing import Lms, School
 
 ODD = (
@@ -53,7 +53,7 @@ async def both(lms: Lms, platform: Platform) -> AsyncIterator[tuple[Any, httpx2.
     """The application, a client of it, and one that goes around quick reads."""
     edge: Any = create_app(platform)
     quick = edge.app
-    assert isinstance(quick, QuickReads)
+    assert isinstance(quick, QuickAnswers)
     async with running(quick.app.state.context):
         slow = Edge(quick.app, False)
         async with (
