@@ -50,7 +50,7 @@ class Place:
         return rows
 
     def close(self) -> None:
-        """Roll back what is not committed, and give the connection back. In a greenlet."""
+        """Roll back what is not committed, and give the connection back. In a greenlet, where there is such a thing."""
         connection, self.connection, self.driver = self.connection, None, None
         if connection is not None:
             connection.close()
@@ -76,8 +76,7 @@ class DirectSession(AsyncSession):
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
         """Run SQL in the dialect of the driver, after what waits to be flushed. Raises `DBAPIError` as sessions do."""
-        inner = self.sync_session
-        if (inner.new or inner.dirty or inner.deleted) and inner.autoflush:
+        if self.sync_session.autoflush:
             await self.flush()
         self.count()
         driver = self.place.driver
@@ -90,6 +89,12 @@ class DirectSession(AsyncSession):
         except asyncpg.PostgresError as error:
             raise_as_sqlalchemy(sql, error, error)
         return rows
+
+    async def flush(self, *_: Any, **__: Any) -> None:
+        """Send pending changes to the database, if there are any."""
+        inner = self.sync_session
+        if inner.new or inner.dirty or inner.deleted:
+            await super().flush()
 
     async def commit(self) -> None:
         """Flush and commit."""
@@ -108,7 +113,12 @@ class DirectSession(AsyncSession):
 
     async def close(self) -> None:
         """Roll back what is not committed, and give the connection back."""
-        await greenlet_spawn(self.leave)
+        driver = self.place.driver
+        if self.sync_session.in_transaction() or (driver is not None and driver.is_in_transaction()):
+            await greenlet_spawn(self.leave)
+        else:
+            # There is nothing to wait for.
+            self.place.close()
 
     def leave(self) -> None:
         """The same, in a greenlet."""
