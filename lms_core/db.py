@@ -57,7 +57,7 @@ from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
 from lms_core.errors import Unavailable
-from lms_core.session import DirectSession, Rows, refuse_closed
+from lms_core.session import AWAY, DirectSession, Rows, refuse_closed, refuse_dead
 
 log = logging.getLogger("lms.database")
 
@@ -71,7 +71,6 @@ WATCH_TIMEOUT_SECONDS = 1.0
 LOCK_AGAIN_SECONDS = 0.1
 KEPT_POSITIONS = 100
 ELSEWHERE_READS = Counter("lms_replica_reads_elsewhere_total", "Reads that the replica could not answer")
-AWAY = "The database does not answer at the moment; try again shortly."
 
 
 def new_id() -> uuid.UUID:
@@ -326,6 +325,9 @@ class Database:
         self.read_pool_size = read_pool
         self.engine: AsyncEngine = create_async_engine(
             sqlalchemy_url(url),
+            # Sessions begin and end their transactions by themselves (session.py).
+            isolation_level="AUTOCOMMIT",
+            pool_reset_on_return=None,
             pool_size=pool,
             max_overflow=0,
             pool_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -397,12 +399,8 @@ class Database:
             try:
                 rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
             except (asyncpg.InternalClientError, AttributeError) as error:
-                # A connection that died in the middle of something else, or was ended meanwhile (AttributeError), which
-                # asyncpg has not noticed.
-                if isinstance(error, AttributeError) and not connection.is_closed():
-                    raise
-                connection.terminate()
-                raise Unavailable(AWAY, "database_away") from error
+                refuse_dead(connection, error)
+                raise
             return rows
 
     async def open_reads(self, plan_once: bool) -> asyncpg.Pool:

@@ -127,8 +127,8 @@ async def only_worker(context: Context, delivery_id: UUID) -> AsyncIterator[bool
 
     Its transaction does nothing else and holds no snapshot. A lock of the session would stay behind in a pooler.
     """
-    async with context.database.engine.begin() as connection:
-        locked = await connection.execute(ONLY_WORKER, {"key": str(delivery_id)})
+    async with context.database.session() as session:
+        locked = await session.execute(ONLY_WORKER, {"key": str(delivery_id)})
         yield bool(locked.scalar_one())
 
 

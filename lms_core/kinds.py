@@ -81,6 +81,7 @@ class Kinds:
 
     def __init__(self) -> None:
         self.by_name: dict[str, Kind] = {}
+        self.by_noun: dict[str, Kind | None] = {}
         self.edges: dict[type[Any], list[Cascade]] = {}
         self.alive_of: dict[type[Any], ColumnElement[bool]] = {}
         self.parts: list[Part] = []
@@ -89,7 +90,9 @@ class Kinds:
     def add_model(self, model: type[Table]) -> None:
         """Make a table known as a kind."""
         name = kind_name(model)
-        self.by_name[name] = Kind(name, model)
+        kind = self.by_name[name] = Kind(name, model)
+        # One that two have is nobody's.
+        self.by_noun[kind.noun] = None if kind.noun in self.by_noun else kind
 
     def add_cascade(self, plugin: str, cascade: Cascade) -> None:
         """Declare an edge; StartRefused when the parent is unknown or the column is missing."""
@@ -137,10 +140,7 @@ class Kinds:
 
     def find(self, name: str) -> Kind | None:
         """A kind by `courses.course` or `course`."""
-        if name in self.by_name:
-            return self.by_name[name]
-        matches = [kind for kind in self.by_name.values() if kind.noun == name]
-        return matches[0] if len(matches) == 1 else None
+        return self.by_name.get(name) or self.by_noun.get(name)
 
     @property
     def person(self) -> Kind | None:

@@ -1,58 +1,90 @@
 """The session of a unit of work: SQLAlchemy's, which runs statements that are compiled already on the driver itself.
 
 Through SQLAlchemy each of those takes three times as long, and its own beginning and end of a transaction as long as ten
-statements. A connection of the pool is opened with the first use, and shared by both ways.
+statements. So the transaction is begun and ended here, on a connection that both ways share; for SQLAlchemy that
+connection commits by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import asyncpg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util import await_only, greenlet_spawn
 
+from lms_core.errors import Unavailable
+
+AWAY = "The database does not answer at the moment; try again shortly."
 Rows = Sequence[Mapping[str, Any]]
 PLACE = "lms_place"
 """In a session's `info`: its `Place`."""
 
 
 class Place:
-    """The one connection of a session, from its first use on."""
+    """The one connection of a session, from its first use on, and the transaction on it."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.connection: Connection | None = None
         self.driver: asyncpg.Connection | None = None
 
-    def opened(self) -> Connection:
-        """The connection, which SQLAlchemy's own pool gives. Called where it may wait: in a greenlet."""
-        if self.connection is None:
-            self.connection = self.engine.connect()
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a transaction; one that has failed is one until it is rolled back."""
+        return self.driver is not None and not self.driver.is_closed() and self.driver.is_in_transaction()
+
+    async def begin(self) -> asyncpg.Connection:
+        """The driver's connection, in a transaction."""
+        if self.driver is None:
+            self.connection = await greenlet_spawn(self.engine.connect)
             self.driver = self.connection.connection.driver_connection
+        assert self.driver is not None
+        if not self.is_begun:
+            try:
+                await self.say("BEGIN")
+            except BaseException as error:
+                # Nobody knows whether it began: not for the next one.
+                if self.connection is not None:
+                    self.connection.invalidate(error)
+                raise
+        return self.driver
+
+    def begun(self) -> Connection:
+        """SQLAlchemy's connection, in a transaction. Called where it may wait: in a greenlet."""
+        if not self.is_begun:
+            await_only(self.begin())
+        assert self.connection is not None
         return self.connection
 
-    def begin_with(self, sql: str, arguments: Sequence[Any]) -> Rows:
-        """Run the first statement of a transaction: the cursor of SQLAlchemy's driver begins one. In a greenlet."""
-        connection = self.opened()
+    async def say(self, command: str) -> None:
+        """`BEGIN`, `COMMIT` or `ROLLBACK`; a transaction that failed cannot be committed."""
+        assert self.driver is not None
         try:
-            cursor = connection.connection.cursor()
-            cursor.execute(sql, arguments)
-            rows: Rows = cursor.fetchall()
-        except connection.dialect.loaded_dbapi.Error as error:
-            if self.driver is None or self.driver.is_closed():
-                connection.invalidate(error)
-            raise_as_sqlalchemy(sql, error, error.__cause__)
-        return rows
+            done = await self.driver.execute(command)
+        except asyncpg.PostgresError as error:
+            raise as_sqlalchemy(command, error) from error
+        if done != command:
+            # PostgreSQL rolls back what failed, and calls that a success.
+            raise RuntimeError(f"{command} was answered with {done}: a statement had failed, and nobody had said so.")
 
-    def close(self) -> None:
-        """Roll back what is not committed, and give the connection back. In a greenlet, where there is such a thing."""
-        connection, self.connection, self.driver = self.connection, None, None
-        if connection is not None:
+    async def leave(self) -> None:
+        """Roll back what is not committed, and give the connection back."""
+        connection, driver = self.connection, self.driver
+        if connection is None or driver is None:
+            return
+        try:
+            if self.is_begun:
+                await self.say("ROLLBACK")
+        except BaseException as error:
+            connection.invalidate(error)
+            raise
+        finally:
+            self.connection = self.driver = None
             connection.close()
 
 
@@ -62,7 +94,7 @@ class SessionInPlace(Session):
     def get_bind(self, *_: Any, **__: Any) -> Connection:
         """Where everything runs."""
         place: Place = self.info[PLACE]
-        return place.opened()
+        return place.begun()
 
 
 class DirectSession(AsyncSession):
@@ -79,15 +111,14 @@ class DirectSession(AsyncSession):
         if self.sync_session.autoflush:
             await self.flush()
         self.count()
-        driver = self.place.driver
-        # In no transaction: none has begun, or a flush failed and ended it, which the next commit says.
-        if driver is None or driver.is_closed() or not driver.is_in_transaction():
-            rows: Rows = await greenlet_spawn(self.place.begin_with, sql, arguments)
-            return rows
+        driver = await self.place.begin()
         try:
-            rows = await driver.fetch(sql, *arguments)
+            rows: Rows = await driver.fetch(sql, *arguments)
         except asyncpg.PostgresError as error:
-            raise_as_sqlalchemy(sql, error, error)
+            raise as_sqlalchemy(sql, error) from error
+        except (asyncpg.InternalClientError, AttributeError) as error:
+            refuse_dead(driver, error)
+            raise
         return rows
 
     async def flush(self, *_: Any, **__: Any) -> None:
@@ -98,40 +129,41 @@ class DirectSession(AsyncSession):
 
     async def commit(self) -> None:
         """Flush and commit."""
-        await greenlet_spawn(self.end, self.sync_session.commit, "commit")
+        if self.sync_session.in_transaction():
+            await super().commit()
+        if self.place.is_begun:
+            await self.place.say("COMMIT")
 
     async def rollback(self) -> None:
         """Take back everything since the transaction began."""
-        await greenlet_spawn(self.end, self.sync_session.rollback, "rollback")
-
-    def end(self, of_session: Callable[[], None], name: str) -> None:
-        """End the transaction by the session, where that is part of it, else by the driver."""
         if self.sync_session.in_transaction():
-            of_session()
-        if self.place.driver is not None and self.place.driver.is_in_transaction():
-            getattr(self.place.opened().connection, name)()
+            await super().rollback()
+        if self.place.is_begun:
+            await self.place.say("ROLLBACK")
 
     async def close(self) -> None:
         """Roll back what is not committed, and give the connection back."""
-        driver = self.place.driver
-        if self.sync_session.in_transaction() or (driver is not None and driver.is_in_transaction()):
-            await greenlet_spawn(self.leave)
-        else:
-            # There is nothing to wait for.
-            self.place.close()
-
-    def leave(self) -> None:
-        """The same, in a greenlet."""
         try:
-            self.sync_session.close()
+            if self.sync_session.in_transaction():
+                await super().close()
         finally:
-            self.place.close()
+            await self.place.leave()
 
 
-def raise_as_sqlalchemy(sql: str, error: BaseException, cause: BaseException | None) -> NoReturn:
+def as_sqlalchemy(sql: str, error: asyncpg.PostgresError) -> DBAPIError:
     """As SQLAlchemy names errors of the driver; without what the statement was asked with."""
-    broken = isinstance(cause, asyncpg.IntegrityConstraintViolationError)
-    raise (IntegrityError if broken else DBAPIError)(sql, None, error, hide_parameters=True) from error
+    is_broken = isinstance(error, asyncpg.IntegrityConstraintViolationError)
+    return (IntegrityError if is_broken else DBAPIError)(sql, None, error, hide_parameters=True)
+
+
+def refuse_dead(connection: asyncpg.Connection, error: asyncpg.InternalClientError | AttributeError) -> None:
+    """Raise Unavailable for what asyncpg says of a connection whose end it has not noticed.
+
+    It died in the middle of something else (InternalClientError), or was ended meanwhile (AttributeError).
+    """
+    if isinstance(error, asyncpg.InternalClientError) or connection.is_closed():
+        connection.terminate()
+        raise Unavailable(AWAY, "database_away") from error
 
 
 def refuse_closed(connection: Any, *_: Any) -> None:
