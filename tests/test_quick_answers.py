@@ -12,11 +12,10 @@ import pytest
 from fastapi import params
 
 from lms_core.arguments import plan_of
-from lms_core.config import Settings
 from lms_core.edge import Edge
 from lms_core.http import create_app
 from lms_core.lifespan import running
-from lms_core.platform import Platform, load_platform
+from lms_core.platform import Platform
 from lms_core.route_index import QuickAnswers
 from lms_core.testing import Lms, School, application
 
@@ -167,14 +166,19 @@ async def test_a_write_that_is_not_valid_is_answered_the_same_on_both_ways(
     assert asked > len(routes) * 5
 
 
-async def test_one_request_counts_once_for_the_rate_limit(settings: Settings) -> None:
+async def test_one_request_counts_once_for_the_rate_limit(lms: Lms, school: School) -> None:
     """Also where it is not valid, and goes both ways."""
-    async with application(load_platform(settings.model_copy(update={"rate_limit": "100/hour"}))) as lms:
-        admin = await lms.admin()
-        left = [
-            int((await admin.post("/courses", body)).headers["RateLimit-Remaining"])
-            for body in ({"code": 1}, {"code": 2}, {"code": 3})
-        ]
+    platform = lms.context.platform
+    before = platform.settings
+    platform.settings = before.model_copy(update={"rate_limit": "100/hour"})
+    try:
+        async with application(platform) as running:
+            sent = {"json": {"code": 1}, "headers": school.principal.headers}
+            answers = [await running.client.post("/courses", **sent) for _ in range(3)]
+    finally:
+        platform.settings = before
+    left = [int(answer.headers["RateLimit-Remaining"]) for answer in answers]
+    assert [answer.status_code for answer in answers] == [422] * 3
     assert left == [left[0], left[0] - 1, left[0] - 2]
 
 
