@@ -402,5 +402,5 @@ async def run(context: Context, dry_run: bool, limit: int | None) -> AsyncIterat
 async def foresee(uow: UnitOfWork, deletion_id: UUID) -> Outcome:
     """The decision, which is then taken back."""
     outcome = await begin(uow, deletion_id)
-    await uow.session.rollback()
+    await uow.take_back()
     return outcome

@@ -187,7 +187,8 @@ class GuardedRoute(APIRoute):
             return None
         if self.body_field is None:
             return None
-        if content_type != "application/json" and not content_type.endswith("+json"):
+        is_some_json = content_type.startswith("application/") and content_type.endswith("+json")
+        if content_type != "application/json" and not is_some_json:
             raise unsupported("application/json")
         request._json = parse_json(body)
         return request._json

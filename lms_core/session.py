@@ -32,11 +32,8 @@ class Place:
         self.engine = engine
         self.connection: Connection | None = None
         self.driver: asyncpg.Connection | None = None
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether there is a transaction; one that has failed is one until it is rolled back."""
-        return self.driver is not None and not self.driver.is_closed() and self.driver.is_in_transaction()
+        # What we know, not what the driver says: on a connection that died it says that there is none.
+        self.is_begun = False
 
     async def begin(self) -> asyncpg.Connection:
         """The driver's connection, in a transaction."""
@@ -45,13 +42,8 @@ class Place:
             self.driver = self.connection.connection.driver_connection
         assert self.driver is not None
         if not self.is_begun:
-            try:
-                await self.say("BEGIN")
-            except BaseException as error:
-                # Nobody knows whether it began: not for the next one.
-                if self.connection is not None:
-                    self.connection.invalidate(error)
-                raise
+            await self.say("BEGIN")
+            self.is_begun = True
         return self.driver
 
     def begun(self) -> Connection:
@@ -64,10 +56,18 @@ class Place:
     async def say(self, command: str) -> None:
         """`BEGIN`, `COMMIT` or `ROLLBACK`; a transaction that failed cannot be committed."""
         assert self.driver is not None
+        assert self.connection is not None
+        self.is_begun = False
         try:
             done = await self.driver.execute(command)
         except asyncpg.PostgresError as error:
             raise as_sqlalchemy(command, error) from error
+        except BaseException as error:
+            # Nobody knows how it stands: the connection is not for the next one.
+            self.connection.invalidate(error)
+            if isinstance(error, asyncpg.InternalClientError | AttributeError):
+                refuse_dead(self.driver, error)
+            raise
         if done != command:
             # PostgreSQL rolls back what failed, and calls that a success.
             raise RuntimeError(f"{command} was answered with {done}: a statement had failed, and nobody had said so.")
@@ -78,13 +78,10 @@ class Place:
         if connection is None or driver is None:
             return
         try:
-            if self.is_begun:
+            if self.is_begun and not driver.is_closed():
                 await self.say("ROLLBACK")
-        except BaseException as error:
-            connection.invalidate(error)
-            raise
         finally:
-            self.connection = self.driver = None
+            self.connection, self.driver, self.is_begun = None, None, False
             connection.close()
 
 
@@ -108,8 +105,12 @@ class DirectSession(AsyncSession):
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
         """Run SQL in the dialect of the driver, after what waits to be flushed. Raises `DBAPIError` as sessions do."""
-        if self.sync_session.autoflush:
+        inner = self.sync_session
+        if inner.autoflush:
             await self.flush()
+        if inner.in_transaction() and (inner.in_nested_transaction() or not inner.is_active):
+            # SQLAlchemy sets a savepoint when it is used next, and says by then that a flush has failed.
+            await greenlet_spawn(inner.connection)
         self.count()
         driver = await self.place.begin()
         try:

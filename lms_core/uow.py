@@ -353,6 +353,16 @@ class UnitOfWork:
             await self.opened.commit()
         for topic in self.announcements:
             self.context.access_cache.forget(topic)
+        self.forget()
+
+    async def take_back(self) -> None:
+        """Undo everything so far, as if it had not been asked for."""
+        if self.opened is not None:
+            await self.opened.rollback()
+        self.forget()
+
+    def forget(self) -> None:
+        """What would be stored and announced with the commit."""
         self.events, self.announcements = [], []
         self.trail.entries.clear()
 
@@ -362,7 +372,7 @@ class UnitOfWork:
             opened, self.opened = self.opened, None
             try:
                 await asyncio.shield(opened.close())
-            except (DBAPIError, asyncpg.InterfaceError, OSError) as error:
+            except (DBAPIError, asyncpg.InterfaceError, Unavailable, OSError) as error:
                 structlog.get_logger("lms.uow").warning("connection lost while closing", reason=repr(error))
 
 

@@ -60,6 +60,7 @@ BODIES: tuple[tuple[bytes, dict[str, str]], ...] = (
     (b'{"title": 7, "name": [], "course_id": "nonsense"}', {"Content-Type": "application/json"}),
     (b'{"title": "\\u0000"}', {"Content-Type": "application/json"}),
     (b"{}", {"Content-Type": "text/plain"}),
+    (b"{}", {"Content-Type": "text/x+json"}),
     (b"{}", {}),
     (b"a=1", {"Content-Type": "application/x-www-form-urlencoded"}),
     (b"{}", {"Content-Type": "application/json", "If-Match": "x" * 2_000}),

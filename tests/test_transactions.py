@@ -1,0 +1,119 @@
+"""A session's transaction, whichever way its statements take: what was not stored is not said to be."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy import String, Uuid, bindparam, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
+from sqlmodel import col
+
+from lms_core.db import Read, Write, new_id
+from lms_core.testing import Lms
+from lms_core.uow import UnitOfWork, is_away
+
+pytestmark = pytest.mark.anyio
+Adding = Callable[[UnitOfWork, UUID], Awaitable[Any]]
+
+
+def institutions(lms: Lms) -> Any:
+    return lms.context.platform.kinds.by_name["institutions.institution"].model
+
+
+INSERT = Write(
+    text("INSERT INTO institutions_institution (id, name, slug) VALUES (:row_id, 'New', :slug)").bindparams(
+        bindparam("row_id", type_=Uuid()), bindparam("slug", type_=String())
+    )
+)
+
+
+async def by_driver(uow: UnitOfWork, id: UUID) -> None:
+    await INSERT.run(uow.session, row_id=id, slug=id.hex)
+
+
+async def by_session(uow: UnitOfWork, id: UUID) -> None:
+    model: Any = uow.model("institutions.institution")
+    uow.session.add(model(id=id, name="New", slug=id.hex))
+    await uow.session.flush()
+
+
+BOTH = pytest.mark.parametrize("add", [by_driver, by_session])
+
+
+async def stored(lms: Lms, *ids: UUID) -> list[UUID]:
+    rows = await lms.sql("SELECT id FROM institutions_institution WHERE id = ANY(:ids) ORDER BY id", ids=list(ids))
+    return [row["id"] for row in rows]
+
+
+@BOTH
+async def test_a_connection_that_dies_before_the_commit_is_no_success(lms: Lms, add: Adding) -> None:
+    id = new_id()
+
+    async def work() -> None:
+        async with lms.context.unit_of_work() as uow:
+            await add(uow, id)
+            uow.trail.entries.clear()
+            [[pid]] = await uow.session.execute(text("SELECT pg_backend_pid()"))
+            await lms.sql("SELECT pg_terminate_backend(:pid, 5000)", pid=pid)
+
+    with pytest.raises((DBAPIError, asyncpg.InterfaceError)) as raised:
+        await work()
+    assert is_away(raised.value)
+    assert await stored(lms, id) == []
+
+
+@BOTH
+async def test_a_savepoint_takes_back_both_ways(lms: Lms, add: Adding) -> None:
+    kept, gone = new_id(), new_id()
+    async with lms.context.unit_of_work() as uow:
+        await add(uow, kept)
+        savepoint = await uow.session.begin_nested()
+        await add(uow, gone)
+        await savepoint.rollback()
+    assert await stored(lms, kept, gone) == [kept]
+
+
+@BOTH
+async def test_what_a_savepoint_caught_does_not_break_the_rest(lms: Lms, add: Adding) -> None:
+    first, last = new_id(), new_id()
+    async with lms.context.unit_of_work() as uow:
+        await by_driver(uow, first)
+        with pytest.raises(IntegrityError):
+            async with uow.session.begin_nested():
+                await add(uow, first)
+        await by_driver(uow, last)
+    assert await stored(lms, first, last) == [first, last]
+
+
+async def test_a_failure_that_nobody_minded_is_not_committed(lms: Lms) -> None:
+    """PostgreSQL answers such a COMMIT with ROLLBACK."""
+    id = new_id()
+
+    async def work() -> None:
+        async with lms.context.unit_of_work() as uow:
+            await by_driver(uow, id)
+            with pytest.raises(IntegrityError):
+                await by_driver(uow, id)
+
+    with pytest.raises(RuntimeError, match="ROLLBACK"):
+        await work()
+    assert await stored(lms, id) == []
+
+
+async def test_after_a_flush_that_failed_nothing_goes_on(lms: Lms) -> None:
+    id = new_id()
+    model = institutions(lms)
+    read = Read(select(col(model.id)).limit(1))
+    async with lms.context.unit_of_work() as uow:
+        await by_driver(uow, id)
+        with pytest.raises(IntegrityError):
+            await by_session(uow, id)
+        with pytest.raises(PendingRollbackError):
+            await read.one(uow.session)
+        await uow.take_back()
+        assert await read.one(uow.session) is not None
+    assert await stored(lms, id) == []
