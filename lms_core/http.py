@@ -35,6 +35,7 @@ from lms_core.rate_limit import RATE_LIMIT_HEADERS, rate_limit_of
 from lms_core.recycle_bin import router as recycle_bin_router
 from lms_core.route_index import QuickAnswers, RouteIndex
 from lms_core.routing import GuardedRoute, Router
+from lms_core.session import AWAY
 from lms_core.uow import Context, is_away, is_retryable, sqlstate
 
 log = structlog.get_logger("lms.http")
@@ -100,13 +101,13 @@ def create_app(platform: Platform) -> ASGIApp:
     add_error_handlers(app)
     document(app)
     over_https = settings.public_url.startswith("https://")
-    reading = QuickAnswers(app, index)
+    answering = QuickAnswers(app, index)
     if not settings.cors_origins:
-        return Edge(reading, over_https)
+        return Edge(answering, over_https)
     # Around everything, not added to the application: pages must be able to read an answer 500, too.
     return Edge(
         CORSMiddleware(
-            reading,
+            answering,
             allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
             allow_methods=["*"],
             allow_headers=["*"],
@@ -186,7 +187,7 @@ def database_problem(error: Exception) -> Problem:
     if isinstance(error, PoolTimeout):
         return Unavailable("Too much is going on right now; try again shortly.", "busy", 1)
     if is_away(error):
-        return Unavailable("The database does not answer at the moment; try again shortly.", "database_away")
+        return Unavailable(AWAY, "database_away")
     if state is not None and state.startswith("57"):
         return Unavailable("This took too long and was stopped; ask for less, or try again.", "too_slow")
     if (state is not None and state.startswith("22")) or isinstance(error, asyncpg.DataError):

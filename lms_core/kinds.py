@@ -10,8 +10,9 @@ from sqlalchemy import ColumnElement, Exists, Select, Uuid, and_, bindparam, ins
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from lms_core.db import Read, Table
+from lms_core.db import Table
 from lms_core.errors import StartRefused
+from lms_core.statements import Read
 from lms_core.types import Cascade, Part, Reaction, ReadRule, Removal
 
 

@@ -14,7 +14,8 @@ from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Identity, Index, Str
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from lms_core.db import Write, new_id
+from lms_core.db import new_id
+from lms_core.statements import Write
 from lms_core.tracing import traceparent
 
 if TYPE_CHECKING:

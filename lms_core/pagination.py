@@ -33,11 +33,12 @@ from sqlalchemy import (
 )
 from sqlmodel import col
 
-from lms_core.db import Read, Record, Table
+from lms_core.db import Record, Table
 from lms_core.errors import NotFound, Problem
 from lms_core.etags import etag, is_unchanged
 from lms_core.kinds import alive, kind_name
 from lms_core.permissions import Filter
+from lms_core.statements import Read
 from lms_core.uow import UnitOfWork
 
 Item = TypeVar("Item")

@@ -41,9 +41,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from lms_core.db import Database, Read, Table
+from lms_core.db import Database, Table
 from lms_core.kinds import Kind, Kinds, alive, kind_name, scope_columns
 from lms_core.session import DirectSession
+from lms_core.statements import Read
 from lms_core.types import HeldRole, Permission, ReadRule, ReadThrough, RoleSource
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from sqlmodel import Field
 from lms_core.backup import AfterRestore, KeptObjects, may_remove_objects
 from lms_core.backup_shelf import Shelf
 from lms_core.csv_table import CellError, Column, Row, write_table
-from lms_core.db import Read, Record, Table, Write, among, among_texts, like_pattern, new_id
+from lms_core.db import Record, Table, among, among_texts, like_pattern, new_id
 from lms_core.deletion import Deleted, DeletionRead, Restored, delete, keep_deleted
 from lms_core.errors import (
     Forbidden,
@@ -29,6 +29,7 @@ from lms_core.pagination import Guarded, JsonBytes, Listing, Page, PageParams, P
 from lms_core.permissions import ACTOR_ID, SUPER_ADMIN, Access, Filter, Rules
 from lms_core.restoring import RestoreRequest, restore
 from lms_core.routing import IfMatch, Router, Uow, public, reads, requires, signed_in
+from lms_core.statements import Read, Write
 from lms_core.types import (
     Authenticator,
     Cascade,

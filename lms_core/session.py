@@ -21,12 +21,12 @@ from lms_core.errors import Unavailable
 
 AWAY = "The database does not answer at the moment; try again shortly."
 Rows = Sequence[Mapping[str, Any]]
-PLACE = "lms_place"
-"""In a session's `info`: its `Place`."""
+TRANSACTION = "lms_transaction"
+"""In a session's `info`: its `Transaction`."""
 
 
-class Place:
-    """The one connection of a session, from its first use on, and the transaction on it."""
+class Transaction:
+    """A session's transaction, and the one connection that it has from its first use on."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -85,23 +85,23 @@ class Place:
             connection.close()
 
 
-class SessionInPlace(Session):
-    """SQLAlchemy's session, on that connection."""
+class SessionInside(Session):
+    """SQLAlchemy's session, inside of that transaction."""
 
     def get_bind(self, *_: Any, **__: Any) -> Connection:
         """Where everything runs."""
-        place: Place = self.info[PLACE]
-        return place.begun()
+        transaction: Transaction = self.info[TRANSACTION]
+        return transaction.begun()
 
 
 class DirectSession(AsyncSession):
     """A session with `fetch`. Its transaction begins with the first statement, whichever way that takes."""
 
-    sync_session_class = SessionInPlace
+    sync_session_class = SessionInside
 
     def __init__(self, engine: Engine, count: Callable[[], None]) -> None:
-        self.place, self.count = Place(engine), count
-        super().__init__(expire_on_commit=False, info={PLACE: self.place})
+        self.transaction, self.count = Transaction(engine), count
+        super().__init__(expire_on_commit=False, info={TRANSACTION: self.transaction})
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
         """Run SQL in the dialect of the driver, after what waits to be flushed. Raises `DBAPIError` as sessions do."""
@@ -112,7 +112,7 @@ class DirectSession(AsyncSession):
             # SQLAlchemy sets a savepoint when it is used next, and says by then that a flush has failed.
             await greenlet_spawn(inner.connection)
         self.count()
-        driver = await self.place.begin()
+        driver = await self.transaction.begin()
         try:
             rows: Rows = await driver.fetch(sql, *arguments)
         except asyncpg.PostgresError as error:
@@ -122,25 +122,25 @@ class DirectSession(AsyncSession):
             raise
         return rows
 
-    async def flush(self, *_: Any, **__: Any) -> None:
+    async def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Send pending changes to the database, if there are any."""
         inner = self.sync_session
         if inner.new or inner.dirty or inner.deleted:
-            await super().flush()
+            await super().flush(objects)
 
     async def commit(self) -> None:
         """Flush and commit."""
         if self.sync_session.in_transaction():
             await super().commit()
-        if self.place.is_begun:
-            await self.place.say("COMMIT")
+        if self.transaction.is_begun:
+            await self.transaction.say("COMMIT")
 
     async def rollback(self) -> None:
         """Take back everything since the transaction began."""
         if self.sync_session.in_transaction():
             await super().rollback()
-        if self.place.is_begun:
-            await self.place.say("ROLLBACK")
+        if self.transaction.is_begun:
+            await self.transaction.say("ROLLBACK")
 
     async def close(self) -> None:
         """Roll back what is not committed, and give the connection back."""
@@ -148,7 +148,7 @@ class DirectSession(AsyncSession):
             if self.sync_session.in_transaction():
                 await super().close()
         finally:
-            await self.place.leave()
+            await self.transaction.leave()
 
 
 def as_sqlalchemy(sql: str, error: asyncpg.PostgresError) -> DBAPIError:

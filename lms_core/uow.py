@@ -362,7 +362,7 @@ class UnitOfWork:
         self.forget()
 
     def forget(self) -> None:
-        """What would be stored and announced with the commit."""
+        """Let go of what a commit would store beside the rows, and announce."""
         self.events, self.announcements = [], []
         self.trail.entries.clear()
 
@@ -376,10 +376,14 @@ class UnitOfWork:
                 structlog.get_logger("lms.uow").warning("connection lost while closing", reason=repr(error))
 
 
+def said_by_driver(error: DBAPIError) -> BaseException | None:
+    """The driver's own error: what came through SQLAlchemy's adapter is one behind the adapter's."""
+    return error.orig if isinstance(error.orig, asyncpg.PostgresError) else getattr(error.orig, "__cause__", None)
+
+
 def sqlstate(error: DBAPIError) -> str | None:
     """The PostgreSQL error code behind an error, if there is one."""
-    cause = error.orig
-    return getattr(cause, "sqlstate", None) or getattr(getattr(cause, "__cause__", None), "sqlstate", None)
+    return getattr(said_by_driver(error), "sqlstate", None)
 
 
 def key_in_words(model: type[Table]) -> str:
@@ -390,9 +394,7 @@ def key_in_words(model: type[Table]) -> str:
 
 def constraint_name(error: DBAPIError) -> str | None:
     """The constraint or unique index that an error is about."""
-    return getattr(error.orig, "constraint_name", None) or getattr(
-        getattr(error.orig, "__cause__", None), "constraint_name", None
-    )
+    return getattr(said_by_driver(error), "constraint_name", None)
 
 
 def is_retryable(error: DBAPIError) -> bool:

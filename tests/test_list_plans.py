@@ -108,10 +108,7 @@ UNBOUNDED = {
         ("super admin", "principal of many"),
     ),
     "/materials/{material_id}/extensions": ("the courses of the school are gathered first", ("principal of many",)),
-    "/materials": (
-        "the courses of the school are gathered first",
-        ("principal of many",),
-    ),
+    "/materials": ("the courses of the school are gathered first", ("principal of many",)),
     "/materials/search": (
         "candidates are 1,000 of each sort, each with its conditions",
         ("super admin", "principal of many", "principal", "teacher"),

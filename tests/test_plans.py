@@ -8,8 +8,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from lms_core.db import Read
 from lms_core.pagination import Listing, Point
+from lms_core.statements import Read
 from lms_core.testing import Lms, School
 
 pytestmark = pytest.mark.anyio

@@ -12,8 +12,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
-from lms_core.db import Read
 from lms_core.errors import NotFound
+from lms_core.statements import Read
 from lms_core.testing import Lms, School
 
 pytestmark = pytest.mark.anyio

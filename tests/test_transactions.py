@@ -12,7 +12,8 @@ from sqlalchemy import String, Uuid, bindparam, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
 from sqlmodel import col
 
-from lms_core.db import Read, Write, new_id
+from lms_core.db import new_id
+from lms_core.statements import Read, Write
 from lms_core.testing import Lms
 from lms_core.uow import UnitOfWork, is_away
 

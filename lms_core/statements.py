@@ -1,0 +1,91 @@
+"""Statements that are compiled once: reads on the read pool or in a transaction, and writes.
+
+A read on the pool has about four times the throughput of entities (docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import JSON, Select
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.visitors import iterate
+
+from lms_core.db import Database
+from lms_core.session import DirectSession, Rows
+
+DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
+
+
+class Compiled:
+    """A statement that is compiled once; `bindparam`s become keyword arguments.
+
+    Building a statement anew and finding it again in SQLAlchemy's cache takes longer than PostgreSQL does.
+    """
+
+    def __init__(self, statement: Any) -> None:
+        bound = [part for part in iterate(statement) if isinstance(part, BindParameter)]
+        open_names = {part.key for part in bound if part.required}
+        compiled = statement.compile(dialect=DIALECT)
+        assert isinstance(compiled, SQLCompiler)
+        state = compiled.construct_expanded_state(dict.fromkeys(open_names), escape_names=False)
+        self.sql = state.statement
+        self.names = tuple(state.positiontup or ())
+        self.fixed: Mapping[str, Any] = {
+            name: value for name, value in state.parameters.items() if name not in open_names
+        }
+        json_names = {name for part, name in compiled.bind_names.items() if isinstance(part.type, JSON)}
+        self.json_places = tuple(number for number, name in enumerate(self.names) if name in json_names)
+
+    def arguments(self, given: Mapping[str, Any]) -> list[Any]:
+        """The positional arguments of the compiled statement."""
+        return [given[name] if name in given else self.fixed[name] for name in self.names]
+
+    async def in_transaction(self, session: DirectSession, given: Mapping[str, Any]) -> Rows:
+        """Every row as this transaction sees it, what waits to be flushed included."""
+        arguments = self.arguments(given)
+        # What is JSON a read connection writes by itself; here the type does, which is left out.
+        for number in self.json_places:
+            if arguments[number] is not None:
+                arguments[number] = json.dumps(arguments[number])
+        return await session.fetch(self.sql, arguments)
+
+
+class Read(Compiled):
+    """A compiled `select()`. It runs on the read pool, or, given a session, in its transaction and with what that wrote.
+
+    It is the same SQL in both, but in a transaction JSON comes parsed. With `plan_once` PostgreSQL keeps one plan for
+    whatever the values are: for what is found by an id. Read rules make long statements, whose planning takes up to five
+    times as long as the rest. Else it may plan anew for other values.
+    """
+
+    def __init__(self, statement: Select[*tuple[Any, ...]], plan_once: bool = False) -> None:
+        super().__init__(statement)
+        self.plan_once = plan_once
+
+    async def all(self, source: Database | DirectSession, **given: Any) -> Rows:
+        """Every row."""
+        if isinstance(source, DirectSession):
+            return await self.in_transaction(source, given)
+        return await source.read(self.sql, self.arguments(given), self.plan_once)
+
+    async def one(self, source: Database | DirectSession, **given: Any) -> Mapping[str, Any] | None:
+        """The first row, or None."""
+        rows = await self.all(source, **given)
+        return rows[0] if rows else None
+
+
+class Write(Compiled):
+    """A compiled `insert()`, `update()` or `delete()`, or several in one statement, for what writes do most.
+
+    No session sees what it changes: say it to the audit trail with `uow.record`.
+    """
+
+    async def run(self, session: DirectSession, **given: Any) -> Rows:
+        """Do it; the rows that it returns."""
+        return await self.in_transaction(session, given)
