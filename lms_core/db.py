@@ -377,12 +377,13 @@ class Database:
         failures = 0
         while True:
             connection: asyncpg.Connection | None = None
+            heard = has_ended = False
             try:
                 connection = await asyncpg.connect(
                     self.direct_url, timeout=WATCH_TIMEOUT_SECONDS, server_settings={"application_name": "lms watch"}
                 )
                 await self.listen(connection)
-                self.away, failures = False, 0
+                self.away, failures, heard = False, 0, True
                 while True:
                     await asyncio.sleep(WATCH_INTERVAL_SECONDS)
                     try:
@@ -393,15 +394,19 @@ class Database:
                         if failures >= 2:
                             raise
             except Exception as error:  # noqa: BLE001 — a watch that ended silently would leave caches trusted for ever
-                if not self.away:
-                    log.warning("database away", extra={"reason": repr(error)})
                 self.watching = False
-                self.away = True
+                # That says little of the server (it may be another one by now), which is asked at once.
+                has_ended = heard and connection is not None and connection.is_closed()
+                if not has_ended:
+                    if not self.away:
+                        log.warning("database away", extra={"reason": repr(error)})
+                    self.away = True
                 await self.end_connections()
             finally:
                 if connection is not None:
                     connection.terminate()
-            await asyncio.sleep(WATCH_INTERVAL_SECONDS)
+            if not has_ended:
+                await asyncio.sleep(WATCH_INTERVAL_SECONDS)
 
     async def listen(self, connection: asyncpg.Connection) -> None:
         """Begin to hear what changes; what was said before is unknown."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -32,23 +33,32 @@ class System:
 
     def __init__(self, data: Path, environment: dict[str, str]) -> None:
         self.data, self.environment = data, environment
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.terminal = data.with_name(f"{data.name}-terminal.txt")
         self.url = ""
 
     def start(self) -> None:
         """Until it is ready."""
         command = [sys.executable, "-m", "lms_core.cli", "up", "--data", str(self.data), "--port", "0"]
-        self.process = subprocess.Popen(
-            command, env=self.environment, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        assert self.process.stdout is not None
-        lines = []
-        for line in self.process.stdout:
-            lines.append(line)
-            if line.startswith("Ready: "):
-                self.url = line.split()[1]
-                return
-        raise AssertionError("".join(lines))
+        # Into a file, not a pipe: nobody reads it later, and a full pipe stops whoever writes.
+        with self.terminal.open("w") as terminal:
+            self.process = subprocess.Popen(
+                command, env=self.environment, cwd=REPOSITORY, stdout=terminal, stderr=subprocess.STDOUT
+            )
+        while (ready := re.search(r"^Ready: (\S+)", self.terminal.read_text(), re.MULTILINE)) is None:
+            assert self.process.poll() is None, self.terminal.read_text()
+            time.sleep(0.05)
+        self.url = ready.group(1)
+
+    def said(self) -> str:
+        """The last that its terminal showed and its logs warned of."""
+        lines = self.terminal.read_text().splitlines()[-20:]
+        for log in sorted((self.data / "logs").glob("*.log")):
+            warned = [
+                line for line in log.read_text(errors="replace").splitlines() if "warning" in line or "rror" in line
+            ]
+            lines += [f"{log.stem}: {line[:500]}" for line in warned[-20:]]
+        return "\n".join(lines)
 
     def status(self) -> dict[str, Any]:
         """`lms status --json`."""
@@ -97,7 +107,7 @@ class System:
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await asyncio.sleep(0.2)
             await asyncio.sleep(0.05)
-        raise AssertionError(f"not within {DEADLINE_SECONDS:.0f} s: {what}")
+        raise AssertionError(f"not within {DEADLINE_SECONDS:.0f} s: {what}\n{self.said()}")
 
 
 def free_port() -> int:

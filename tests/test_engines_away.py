@@ -16,6 +16,7 @@ import pytest
 from browser import described, finish, send_form, upload
 from faulty_proxy import Fault, Proxies, proxies
 
+from lms_core.db import WATCH_INTERVAL_SECONDS
 from lms_core.operations import CACHED_SECONDS
 from lms_core.platform import Platform
 from lms_core.testing import PASSWORD, Caller, Lms, School, application
@@ -232,6 +233,18 @@ async def test_without_the_database_requests_say_so_and_come_back(exposed: Lms, 
         await asyncio.sleep(0.1)
     await asyncio.sleep(CACHED_SECONDS)
     await everything_works(exposed, school)
+
+
+async def test_a_watch_that_is_cut_off_alone_is_no_outage(exposed: Lms) -> None:
+    school = await exposed.make_school()
+    database = exposed.context.database
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lms watch' AND datname = current_database()"
+    assert await exposed.sql(cut)
+    deadline = time.monotonic() + 2 * WATCH_INTERVAL_SECONDS
+    while time.monotonic() < deadline:
+        assert (await read(exposed, school)).status_code == 200
+        await asyncio.sleep(0.01)
+    assert database.watching
 
 
 async def test_without_workers_everything_is_answered_and_files_and_cascades_wait(exposed: Lms) -> None:
