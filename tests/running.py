@@ -24,7 +24,8 @@ from canaries import found_in, found_in_logs
 from lms_core.testing import ADMIN_EMAIL, ADMIN_PASSWORD, Caller
 
 REPOSITORY = Path(__file__).parent.parent
-DEADLINE_SECONDS = 120.0
+# Not how long it takes, but from when on nothing more will come, on a machine that is busy with much else.
+DEADLINE_SECONDS = 300.0
 OURS = ("LMS_DATABASE_URL", "LMS_REDIS_URL", "LMS_S3_ENDPOINT", "LMS_S3_ACCESS_KEY", "LMS_S3_SECRET_KEY", "LMS_DATA")
 
 
