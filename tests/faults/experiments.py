@@ -263,7 +263,8 @@ async def newer_events(lab: Laboratory) -> None:
         event,
     )
     await lab.sql("INSERT INTO core_delivery (id, event_id, handler) VALUES ($1, $2, 'poison.take')", delivery, event)
-    await asyncio.sleep(5)
+    tried = "SELECT last_error IS NOT NULL FROM core_delivery WHERE id = $1"
+    await lab.running.until("a worker has met the event", tried, delivery)
     [row] = await lab.sql("SELECT attempts, dead_at, last_error FROM core_delivery WHERE id = $1", delivery)
     assert (row["attempts"], row["dead_at"]) == (0, None)
     assert "does not know this form" in row["last_error"]

@@ -6,6 +6,7 @@ The engines are the laboratory's own, so that it can kill, freeze and restart th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -151,7 +152,9 @@ class Laboratory:
     def limit_files(self, name: str, most: int) -> None:
         """How many bytes a file of an engine may have: as on a full disk it can go on, but not grow."""
         for process in self.family(name):
-            process.rlimit(psutil.RLIMIT_FSIZE, (most, psutil.RLIM_INFINITY))
+            # One that serves a client ends with it.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.rlimit(psutil.RLIMIT_FSIZE, (most, psutil.RLIM_INFINITY))
 
     def set_clock(self, seconds: float) -> None:
         """How far ahead the clock is of those of our processes that start from now on."""
