@@ -69,9 +69,9 @@ def bench(
             results += found
             for result in found:
                 print(result.line(), flush=True)
+            if to is not None:
+                save(to, results)
     print(f"({time.perf_counter() - started:.0f} s)", file=sys.stderr)
-    if to is not None:
-        save(to, results)
     if chart is not None:
         draw(chart, results)
     if earlier is not None:

@@ -76,6 +76,8 @@ async def fill(database_url: str, courses: int) -> None:
         for statement in FILL:
             await connection.execute(statement.format(**sizes))
         await connection.execute("VACUUM ANALYZE")
+        # Else it is written to the disk beside what is measured next.
+        await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
 

@@ -329,6 +329,8 @@ class Database:
     async def open_reads(self, plan_once: bool) -> asyncpg.Pool:
         """Open a read pool on first use, so that a process starts while the database is away."""
         async with self.reads_lock:
+            # Whoever waited here may have learned meanwhile that nobody answers.
+            self.refuse_while_away()
             if plan_once not in self.reads:
                 self.reads[plan_once] = await asyncpg.create_pool(
                     self.url,
@@ -380,7 +382,10 @@ class Database:
             heard = has_ended = False
             try:
                 connection = await asyncpg.connect(
-                    self.direct_url, timeout=WATCH_TIMEOUT_SECONDS, server_settings={"application_name": "lms watch"}
+                    self.direct_url,
+                    timeout=WATCH_TIMEOUT_SECONDS,
+                    command_timeout=WATCH_TIMEOUT_SECONDS,
+                    server_settings={"application_name": "lms watch"},
                 )
                 await self.listen(connection)
                 self.away, failures, heard = False, 0, True
@@ -395,8 +400,9 @@ class Database:
                             raise
             except Exception as error:  # noqa: BLE001 — a watch that ended silently would leave caches trusted for ever
                 self.watching = False
-                # That says little of the server (it may be another one by now), which is asked at once.
-                has_ended = heard and connection is not None and connection.is_closed()
+                # That says little of the server (it may be another one by now), which is asked at once. Not so when it
+                # did not answer: the driver then ends the connection by itself.
+                has_ended = heard and failures == 0 and connection is not None and connection.is_closed()
                 if not has_ended:
                     if not self.away:
                         log.warning("database away", extra={"reason": repr(error)})
@@ -416,7 +422,7 @@ class Database:
 
     async def ping(self, connection: asyncpg.Connection) -> None:
         """Whether it answers, and where its log is: a replica is compared with that."""
-        position = await connection.fetchval(POSITION, timeout=WATCH_TIMEOUT_SECONDS)
+        position = await connection.fetchval(POSITION)
         self.positions.append((time.monotonic(), position))
 
     def announce(self, payload: str) -> None:
@@ -482,7 +488,7 @@ class Replica(Database):
 
     async def ping(self, connection: asyncpg.Connection) -> None:
         """How far it is behind what the first server had written. Raises ConnectionError when that is too far."""
-        replayed = await connection.fetchval(REPLAYED, timeout=WATCH_TIMEOUT_SECONDS)
+        replayed = await connection.fetchval(REPLAYED)
         if replayed is None:
             raise ConnectionError("LMS_DATABASE_READ_URL is no replica (pg_is_in_recovery() is false)")
         known = [at for at, position in self.first.positions if position > replayed]

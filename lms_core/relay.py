@@ -164,12 +164,14 @@ class Relay:
         while True:
             connection: asyncpg.Connection | None = None
             try:
-                connection = await asyncpg.connect(self.context.settings.direct_url, timeout=IDLE_SECONDS)
+                connection = await asyncpg.connect(
+                    self.context.settings.direct_url, timeout=IDLE_SECONDS, command_timeout=2 * IDLE_SECONDS
+                )
                 await connection.add_listener(CHANNEL, lambda *_: self.woken.set())
                 while not connection.is_closed():
                     await asyncio.sleep(IDLE_SECONDS)
-                    await connection.fetchval("SELECT 1", timeout=2 * IDLE_SECONDS)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                    await connection.fetchval("SELECT 1")
+            except Exception as error:  # noqa: BLE001 — who ended silently would never be woken again
                 log.warning("relay does not hear the database", reason=repr(error))
                 await asyncio.sleep(IDLE_SECONDS)
             finally:

@@ -187,7 +187,8 @@ class GuardedRoute(APIRoute):
             return None
         if self.body_field is None:
             return None
-        is_some_json = content_type.startswith("application/") and content_type.endswith("+json")
+        kind, _, form = content_type.partition("/")
+        is_some_json = kind == "application" and form.endswith("+json") and "/" not in form
         if content_type != "application/json" and not is_some_json:
             raise unsupported("application/json")
         request._json = parse_json(body)

@@ -61,6 +61,9 @@ class Transaction:
         try:
             done = await self.driver.execute(command)
         except asyncpg.PostgresError as error:
+            if self.driver.is_closed() or self.driver.is_in_transaction():
+                # Refused before it was done (somebody cancelled it): the next one could not begin here.
+                self.connection.invalidate(error)
             raise as_sqlalchemy(command, error) from error
         except BaseException as error:
             # Nobody knows how it stands: the connection is not for the next one.

@@ -235,6 +235,20 @@ async def test_without_the_database_requests_say_so_and_come_back(exposed: Lms, 
     await everything_works(exposed, school)
 
 
+async def test_who_does_not_answer_the_watch_is_away_at_once(exposed: Lms, between: Proxies) -> None:
+    database = exposed.context.database
+
+    async def until_watching(wanted: bool) -> None:
+        while database.watching is not wanted:
+            await asyncio.sleep(0.01)
+
+    await until_watching(True)
+    async with away(between, "postgres", "swallows"):
+        await until_watching(False)
+        assert database.away
+    await until_watching(True)
+
+
 async def test_a_watch_that_is_cut_off_alone_is_no_outage(exposed: Lms) -> None:
     school = await exposed.make_school()
     database = exposed.context.database

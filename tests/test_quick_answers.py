@@ -61,6 +61,7 @@ BODIES: tuple[tuple[bytes, dict[str, str]], ...] = (
     (b'{"title": "\\u0000"}', {"Content-Type": "application/json"}),
     (b"{}", {"Content-Type": "text/plain"}),
     (b"{}", {"Content-Type": "text/x+json"}),
+    (b"{}", {"Content-Type": "application/x/y+json"}),
     (b"{}", {}),
     (b"a=1", {"Content-Type": "application/x-www-form-urlencoded"}),
     (b"{}", {"Content-Type": "application/json", "If-Match": "x" * 2_000}),

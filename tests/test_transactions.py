@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
 from sqlmodel import col
 
 from lms_core.db import new_id
+from lms_core.permissions import Access
 from lms_core.statements import Read, Write
 from lms_core.testing import Lms
 from lms_core.uow import UnitOfWork, is_away
@@ -118,3 +119,34 @@ async def test_after_a_flush_that_failed_nothing_goes_on(lms: Lms) -> None:
         await uow.take_back()
         assert await read.one(uow.session) is not None
     assert await stored(lms, id) == []
+
+
+class Refusing:
+    """The driver's connection, where the next words are refused before they are done, as by `pg_cancel_backend`."""
+
+    def __init__(self, driver: asyncpg.Connection) -> None:
+        self.driver = driver
+
+    async def execute(self, _: str) -> str:
+        raise asyncpg.QueryCanceledError("canceling statement due to user request")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.driver, name)
+
+
+@BOTH
+async def test_a_connection_whose_commit_was_refused_is_not_for_the_next(lms: Lms, add: Adding) -> None:
+    id = new_id()
+    async with lms.context.database.session() as session:
+        uow = UnitOfWork(lms.context, Access(None, system=True))
+        uow.opened = session
+        await add(uow, id)
+        driver: Any = session.transaction.driver
+        session.transaction.driver = Refusing(driver)
+        with pytest.raises(DBAPIError):
+            await session.commit()
+    assert driver.is_closed()
+    async with lms.context.unit_of_work() as uow:
+        await add(uow, id)
+        uow.trail.entries.clear()
+    assert await stored(lms, id) == [id]

@@ -45,6 +45,7 @@ class SigningKeys:
 
     known: dict[str, KnownKey] = field(default_factory=dict)
     loaded: float | None = None
+    announced: int = 0
 
     async def signing(self, context: Context) -> KnownKey:
         """The key that signs; the very first one is made here."""
@@ -90,17 +91,19 @@ class SigningKeys:
 
     async def load(self, context: Context) -> None:
         """Read the keys that are not retired."""
-        started = time.monotonic()
+        started, announced = time.monotonic(), self.announced
         known = {}
         for row in await USABLE.all(context.database):
             key, left = derive(context, row["id"]), row["seconds_left"]
             kid = key.thumbprint()
             known[kid] = KnownKey(kid, key, None if left is None else started + float(left))
-        self.known, self.loaded = known, started
+        # What was announced meanwhile may not be in there.
+        self.known, self.loaded = known, started if self.announced == announced else None
 
     def hear(self, announced: str) -> None:
         """Read the keys again before their next use, when they were rotated or notifications were missed."""
         if announced in (KEYS_TOPIC, "all"):
+            self.announced += 1
             self.loaded = None
 
 

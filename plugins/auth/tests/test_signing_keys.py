@@ -112,3 +112,16 @@ async def test_the_metadata_names_where_the_keys_are(lms: Lms) -> None:
     keys = await lms.client.get(found["jwks_uri"].removeprefix(base))
     assert keys.json()["keys"]
     assert (await lms.client.post(found["token_endpoint"].removeprefix(base))).status_code == 422
+
+
+async def test_keys_that_were_read_before_an_announcement_are_read_again(lms: Lms) -> None:
+    keys = signing_keys.SigningKeys()
+    await keys.signing(lms.context)
+    assert keys.loaded is not None
+    reading = asyncio.create_task(keys.load(lms.context))
+    await asyncio.sleep(0)
+    keys.hear(signing_keys.KEYS_TOPIC)
+    await reading
+    assert keys.loaded is None
+    await keys.signing(lms.context)
+    assert keys.loaded is not None
