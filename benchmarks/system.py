@@ -32,7 +32,6 @@ LMS = (sys.executable, "-m", "lms_core.cli")
 SETTINGS = (
     # What the disk takes is not what is compared; CPU is then what every arm waits for.
     "ALTER SYSTEM SET synchronous_commit = off",
-    "ALTER SYSTEM SET shared_buffers = '512MB'",
     "ALTER SYSTEM SET max_wal_size = '4GB'",
     "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'",
 )
