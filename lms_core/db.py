@@ -375,44 +375,53 @@ class Database:
         self.watch_task = asyncio.create_task(self.watch())
 
     async def watch(self) -> None:
-        """Hold one connection that listens and pings; on two failures in a row, end all others."""
-        failures = 0
+        """Always hold one connection that listens and pings; when it is lost, end all others."""
         while True:
-            connection: asyncpg.Connection | None = None
-            heard = has_ended = False
             try:
-                connection = await asyncpg.connect(
-                    self.direct_url,
-                    timeout=WATCH_TIMEOUT_SECONDS,
-                    command_timeout=WATCH_TIMEOUT_SECONDS,
-                    server_settings={"application_name": "lms watch"},
-                )
-                await self.listen(connection)
-                self.away, failures, heard = False, 0, True
-                while True:
-                    await asyncio.sleep(WATCH_INTERVAL_SECONDS)
-                    try:
-                        await self.ping(connection)
-                        failures = 0
-                    except TimeoutError:
-                        failures += 1
-                        if failures >= 2:
-                            raise
+                await self.watch_once()
             except Exception as error:  # noqa: BLE001 — a watch that ended silently would leave caches trusted for ever
-                self.watching = False
-                # That says little of the server (it may be another one by now), which is asked at once. Not so when it
-                # did not answer: the driver then ends the connection by itself.
-                has_ended = heard and failures == 0 and connection is not None and connection.is_closed()
-                if not has_ended:
-                    if not self.away:
-                        log.warning("database away", extra={"reason": repr(error)})
-                    self.away = True
-                await self.end_connections()
-            finally:
-                if connection is not None:
-                    connection.terminate()
-            if not has_ended:
+                if not self.away:
+                    log.warning("database away", extra={"reason": repr(error)})
+                self.away = True
+            self.watching = False
+            await self.end_connections()
+            if self.away:
                 await asyncio.sleep(WATCH_INTERVAL_SECONDS)
+
+    async def watch_once(self) -> None:
+        """Listen and ping until the connection ends. Raises what says that the server is away."""
+        connection = await asyncpg.connect(
+            self.direct_url,
+            timeout=WATCH_TIMEOUT_SECONDS,
+            command_timeout=WATCH_TIMEOUT_SECONDS,
+            server_settings={"application_name": "lms watch"},
+        )
+        try:
+            await self.listen(connection)
+            self.away = False
+            await self.ping_until_end(connection)
+        finally:
+            connection.terminate()
+
+    async def ping_until_end(self, connection: asyncpg.Connection) -> None:
+        """Return when the connection has ended: that says little of the server, which may be another one by now.
+
+        Raises TimeoutError, or that the driver has ended the connection, after two pings in a row without an answer.
+        """
+        unanswered = 0
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_SECONDS)
+            try:
+                await self.ping(connection)
+                unanswered = 0
+            except TimeoutError:
+                unanswered += 1
+                if unanswered == 2:
+                    raise
+            except Exception:
+                if unanswered or not connection.is_closed():
+                    raise
+                return
 
     async def listen(self, connection: asyncpg.Connection) -> None:
         """Begin to hear what changes; what was said before is unknown."""
