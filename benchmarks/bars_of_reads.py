@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import asyncpg
 
 from benchmarks import data, search, tutorial
-from benchmarks.load import Asked, Sample, bearer, drive
+from benchmarks.load import Asked, Sample, bearer, drive, together
 from benchmarks.raw import TOKEN
 from benchmarks.results import Result, ratios
 from benchmarks.system import Served, System
@@ -16,27 +17,38 @@ from lms_core.pagination import seal_cursor
 MILLION, MANY = 1_000_000, 100_000
 TEXTS = 100_000
 CONNECTIONS = 16
-SECONDS = 1.5
+SECONDS, TURNS = 1.5, 4
+WARM_SECONDS = 1.0
 SEED = 7
 
 
-def round_of(system: System, served: Served, asked: list[Asked], seconds: float = SECONDS) -> Sample:
-    """One round of one arm, the requests one after the other and again from the start."""
+Measure = Callable[[float], Sample]
+"""Asks for so many seconds."""
+
+
+def asking(system: System, served: Served, asked: list[Asked]) -> Measure:
+    """The requests one after the other and again from the start."""
     requests = [each.on(served.url) for each in asked]
     pids = {"process": served.pid, "PostgreSQL": system.pid("postgres")}
-    return drive(served.url, lambda n: requests[n % len(requests)], asked[0].good, seconds, CONNECTIONS, pids)
+
+    def measure(seconds: float) -> Sample:
+        return drive(served.url, lambda n: requests[n % len(requests)], asked[0].good, seconds, CONNECTIONS, pids)
+
+    return measure
 
 
-def interleaved(
-    system: System, arms: dict[str, tuple[Served, list[Asked]]], rounds: int, seconds: float = SECONDS
-) -> dict[str, list[Sample]]:
-    """All arms, one round after the other, so that what else happens on the machine meets each of them."""
-    for served, asked in arms.values():
-        round_of(system, served, asked, 0.5)
+def interleaved(arms: dict[str, Measure], rounds: int) -> dict[str, list[Sample]]:
+    """All arms in short turns, now from the first to the last and now back, so that what else happens meets each alike."""
+    for measure in arms.values():
+        measure(WARM_SECONDS)
     found: dict[str, list[Sample]] = {name: [] for name in arms}
     for _ in range(rounds):
-        for name, (served, asked) in arms.items():
-            found[name].append(round_of(system, served, asked, seconds))
+        turns: dict[str, list[Sample]] = {name: [] for name in arms}
+        for number in range(TURNS):
+            for name in list(arms) if number % 2 else reversed(arms):
+                turns[name].append(arms[name](SECONDS / TURNS))
+        for name, samples in turns.items():
+            found[name].append(together(samples))
     return found
 
 
@@ -72,7 +84,7 @@ def reads(system: System, rounds: int) -> list[Result]:
         asked = {served: [Asked("GET", path, tokens[served]) for path in paths] for served in tokens}
         if name == "list of 50":
             asked[raw] = [Asked("GET", "/courses", tokens[raw])]
-        samples = interleaved(system, {each.url: (each, asked[each]) for each in tokens}, rounds)
+        samples = interleaved({each.url: asking(system, each, asked[each]) for each in tokens}, rounds)
         statements = system.statements_of(ours, database, asked[ours][:20])
         found = {served: samples[served.url] for served in tokens}
         results += against("reads", f"{name} against raw", found[ours], found[raw], 0.45, statements=statements)
@@ -85,8 +97,10 @@ def routes(system: System, rounds: int) -> list[Result]:
     ours = system.serve("api", system.sized(MILLION))
     more = system.reference("more routes", "more_routes:create", system.sized(MILLION))
     path = "/courses?limit=1"
-    arms = {each.url: (each, [Asked("GET", path, bearer(system.token(each.url)))]) for each in (ours, more)}
-    samples = interleaved(system, arms, rounds)
+    arms = {
+        each.url: asking(system, each, [Asked("GET", path, bearer(system.token(each.url)))]) for each in (ours, more)
+    }
+    samples = interleaved(arms, rounds)
     cpu = ratios(
         [one.cpu_ms("process") for one in samples[more.url]], [one.cpu_ms("process") for one in samples[ours.url]]
     )
@@ -101,11 +115,11 @@ def pages(system: System, rounds: int) -> list[Result]:
     [middle] = asyncio.run(data.ids(system.database_url(system.sized(MILLION)), "course", MILLION // 2, MILLION // 2))
     cursor = seal_cursor(system.cursor_key(), "Course?", [middle])
     arms = {
-        "page 1": (large, [first]),
-        "page 10,000": (large, [Asked("GET", f"/courses?limit=50&cursor={cursor}", token[large])]),
-        "page 1 of fewer": (small, [Asked("GET", "/courses?limit=50", token[small])]),
+        "page 1": asking(system, large, [first]),
+        "page 10,000": asking(system, large, [Asked("GET", f"/courses?limit=50&cursor={cursor}", token[large])]),
+        "page 1 of fewer": asking(system, small, [Asked("GET", "/courses?limit=50", token[small])]),
     }
-    samples = interleaved(system, arms, rounds)
+    samples = interleaved(arms, rounds)
 
     def cost(name: str) -> list[float]:
         return [one.cpu_ms("process") + one.cpu_ms("PostgreSQL") for one in samples[name]]
@@ -127,10 +141,10 @@ def searches(system: System, rounds: int) -> list[Result]:
     served = system.serve("search api", system.made("texts", fill))
     token = bearer(system.token(served.url))
     arms = {
-        name: (served, [Asked("GET", f"/materials/search?q={search.TERMS[name]}", token)])
+        name: asking(system, served, [Asked("GET", f"/materials/search?q={search.TERMS[name]}", token)])
         for name in ("commonest", "middling", "rare")
     }
-    samples = interleaved(system, arms, rounds)
+    samples = interleaved(arms, rounds)
     cost = {
         name: [one.cpu_ms("process") + one.cpu_ms("PostgreSQL") for one in found] for name, found in samples.items()
     }

@@ -8,8 +8,8 @@ import threading
 import time
 
 from benchmarks import data
-from benchmarks.bars_of_reads import CONNECTIONS, MANY, SECONDS, against
-from benchmarks.load import Asked, Sample, bearer, drive, one, posted, signing_in
+from benchmarks.bars_of_reads import CONNECTIONS, MANY, Measure, against, interleaved
+from benchmarks.load import Asked, bearer, drive, one, posted, signing_in
 from benchmarks.raw import TOKEN
 from benchmarks.results import Result
 from benchmarks.system import EMAIL, PASSWORD, Served, System, unique
@@ -43,26 +43,23 @@ def enroll(system: System, rounds: int) -> list[Result]:
     )
     tokens = {ours: bearer(system.token(ours.url)), raw: bearer(TOKEN)}
     pairs = iter(new_pairs(system, database))
-    pids = {each: {"process": each.pid, "PostgreSQL": system.pid("postgres")} for each in tokens}
 
     def asked(served: Served) -> Asked:
         course, user = next(pairs)
         return posted("/enrollments", {"course_id": course, "user_id": user, "role": "student"}, tokens[served])
 
-    def round_of(served: Served, seconds: float) -> Sample:
-        return drive(served.url, lambda _: asked(served).on(served.url), 201, seconds, CONNECTIONS, pids[served])
+    def asking(served: Served) -> Measure:
+        pids = {"process": served.pid, "PostgreSQL": system.pid("postgres")}
+        return lambda seconds: drive(
+            served.url, lambda _: asked(served).on(served.url), 201, seconds, CONNECTIONS, pids
+        )
 
-    for served in tokens:
-        round_of(served, 1.0)
-    samples: dict[Served, list[Sample]] = {served: [] for served in tokens}
-    for _ in range(rounds):
-        for served in tokens:
-            samples[served].append(round_of(served, SECONDS))
+    samples = interleaved({served.url: asking(served) for served in tokens}, rounds)
     statements = {
         served: system.statements_of(served, database, [asked(served) for _ in range(10)]) for served in tokens
     }
     counts = {"statements": statements[ours], "of raw": statements[raw]}
-    return against("enroll", "an enrollment against raw", samples[ours], samples[raw], 0.6, **counts)
+    return against("enroll", "an enrollment against raw", samples[ours.url], samples[raw.url], 0.6, **counts)
 
 
 def bulk(system: System, rounds: int) -> list[Result]:

@@ -6,7 +6,7 @@ import json
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -112,6 +112,16 @@ class Sample:
         """The latency in milliseconds that this share of the requests did not exceed."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
+
+
+def together(samples: Sequence[Sample]) -> Sample:
+    """Several turns as one."""
+    return Sample(
+        sum(one.requests for one in samples),
+        sum(one.seconds for one in samples),
+        [latency for one in samples for latency in one.latencies],
+        {name: sum(one.cpu[name] for one in samples) for name in samples[0].cpu},
+    )
 
 
 def one(url: str, asked: Asked) -> Any:

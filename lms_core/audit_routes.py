@@ -12,7 +12,7 @@ from sqlalchemy import DateTime, and_, bindparam, literal, true
 from sqlmodel import col
 
 from lms_core.audit import AuditEntry
-from lms_core.db import id_at
+from lms_core.conditions import id_at
 from lms_core.errors import Forbidden, Invalid
 from lms_core.inputs import Instant
 from lms_core.pagination import Listing, Page, PageParams

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 
 from lms_core.audit import RESTORED
-from lms_core.db import among
+from lms_core.conditions import among
 from lms_core.deletion import (
     Deleted,
     Deletion,

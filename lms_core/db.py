@@ -14,36 +14,27 @@ import time
 import uuid
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import msgspec
 from prometheus_client import Counter
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
     CheckConstraint,
     Column,
-    ColumnElement,
     DateTime,
     Index,
     PrimaryKeyConstraint,
-    String,
     UniqueConstraint,
-    Uuid,
-    any_,
     event,
-    extract,
     func,
     inspect,
-    literal,
     text,
 )
 from sqlalchemy import Table as SqlTable
-from sqlalchemy import cast as cast_to
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session
 from sqlmodel import Field, SQLModel
@@ -68,28 +59,6 @@ ELSEWHERE_READS = Counter("lms_replica_reads_elsewhere_total", "Reads that the r
 def new_id() -> uuid.UUID:
     """A UUID version 7 (RFC 9562): unique, and rising with time, so that it is also a keyset order."""
     return uuid7()
-
-
-def id_at(moment: Any) -> ColumnElement[uuid.UUID]:
-    """An SQL expression: the least id that can be made at a moment, to find by ids what happened when."""
-    milliseconds = func.greatest(func.floor(extract("epoch", moment) * 1000), 0)
-    digits = func.lpad(func.to_hex(cast_to(milliseconds, BigInteger)), 12, "0")
-    return cast_to(digits.concat("0" * 20), Uuid())
-
-
-def among(column: Any, ids: Iterable[uuid.UUID]) -> ColumnElement[bool]:
-    """`column = ANY(array)`: for any number of ids, where `IN` takes a parameter each and 32,767 at most."""
-    return cast(ColumnElement[bool], column == any_(literal(list(ids), ARRAY(Uuid()))))
-
-
-def among_texts(column: Any, texts: Iterable[str]) -> ColumnElement[bool]:
-    """The same for texts."""
-    return cast(ColumnElement[bool], column == any_(literal(list(texts), ARRAY(String()))))
-
-
-def like_pattern(text: str) -> str:
-    """Text to look for, with what LIKE gives a meaning to taken literally."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 class Record(SQLModel):

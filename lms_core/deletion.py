@@ -18,7 +18,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, col
 
 from lms_core.audit import DELETED
-from lms_core.db import Record, Table, among
+from lms_core.conditions import among
+from lms_core.db import Record, Table
 from lms_core.errors import Unavailable
 from lms_core.kinds import Kind, scope_columns
 from lms_core.pagination import JsonBytes

@@ -11,7 +11,8 @@ from sqlalchemy import ARRAY, Uuid, any_, literal, or_, select
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from lms_core.db import Table, among
+from lms_core.conditions import among
+from lms_core.db import Table
 from lms_core.errors import Invalid, NotFound
 from lms_core.kinds import Kind, alive, kind_name, scope_columns
 from lms_core.permissions import SUPER_ADMIN, Access, permissions_column

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, exists, false, func, inspect, or_, select
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from lms_core.db import among
+from lms_core.conditions import among
 from lms_core.kinds import Kind, kind_name, pointing_at, scope_columns
 from lms_core.legal_holds import LegalHold
 from lms_core.subtree import kinds_below

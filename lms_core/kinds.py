@@ -6,10 +6,11 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Exists, Select, Uuid, and_, bindparam, inspect, literal_column, or_, true
+from sqlalchemy import ColumnElement, Select, Uuid, and_, bindparam, inspect, or_, true
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
+from lms_core.conditions import exists_for_each
 from lms_core.db import Table
 from lms_core.errors import StartRefused
 from lms_core.statements import Read
@@ -222,15 +223,6 @@ def all_alive(model: Any, entity: type[Any], own: bool) -> ColumnElement[bool]:
         nullable = inspect(entity).columns[edge.column].nullable
         conditions.append(or_(column.is_(None), lives) if nullable else lives)
     return and_(true(), *conditions)
-
-
-def exists_for_each(*conditions: ColumnElement[bool]) -> Exists:
-    """EXISTS, looked up for each row that a list comes to.
-
-    By itself PostgreSQL may read all of the other table first, for a hash or a join: for a page of 50 rows as much work
-    as for all there are. It leaves alone what has an OFFSET.
-    """
-    return select(literal_column("1")).where(*conditions).offset(literal_column("0")).exists()
 
 
 def live(model: type[Any]) -> Select[Any]:

@@ -26,7 +26,8 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, col
 
-from lms_core.db import Record, among
+from lms_core.conditions import among
+from lms_core.db import Record
 from lms_core.deletion import places_of
 from lms_core.errors import Forbidden, Invalid, NotFound
 from lms_core.inputs import Input

@@ -23,7 +23,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import Table as SqlTable
 from sqlmodel import Field, SQLModel, col
 
-from lms_core.db import Record, Table, among
+from lms_core.conditions import among
+from lms_core.db import Record, Table
 from lms_core.deletion import Deletion, retention
 from lms_core.held import is_held, mark_of_holds
 from lms_core.imports import ImportRow

@@ -9,7 +9,7 @@ from fastapi import Query, Response
 from sqlalchemy import Uuid, and_, bindparam, case, exists, false, func, null, or_, select
 from sqlmodel import Field, col
 
-from lms_core.db import like_pattern
+from lms_core.conditions import like_pattern
 from lms_core.deletion import Deletion, DeletionRead, State, delete, delete_together, name_of
 from lms_core.errors import Invalid, NotFound, Problem
 from lms_core.inputs import Input

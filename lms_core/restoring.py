@@ -17,7 +17,8 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Field, col
 
 from lms_core.audit import CHANGED, RESTORED
-from lms_core.db import Table, among
+from lms_core.conditions import among
+from lms_core.db import Table
 from lms_core.deletion import (
     Deletion,
     RestoreRequested,

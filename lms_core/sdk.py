@@ -4,8 +4,9 @@ from sqlmodel import Field
 
 from lms_core.backup import AfterRestore, KeptObjects, may_remove_objects
 from lms_core.backup_shelf import Shelf
+from lms_core.conditions import among, among_texts, exists_for_each, given_ids, like_pattern, looked_up_for_each
 from lms_core.csv_table import CellError, Column, Row, write_table
-from lms_core.db import Record, Table, among, among_texts, like_pattern, new_id
+from lms_core.db import Record, Table, new_id
 from lms_core.deletion import Deleted, DeletionRead, Restored, delete, keep_deleted
 from lms_core.errors import (
     Forbidden,
@@ -22,7 +23,7 @@ from lms_core.hookspecs import hookimpl
 from lms_core.import_routes import ImportPlanRead, ImportRead, answer_import
 from lms_core.imports import Import, Importer, ImportRow, Planned, new_import
 from lms_core.inputs import Description, Input, Instant, Name
-from lms_core.kinds import alive, exists_for_each, kind_name, live
+from lms_core.kinds import alive, kind_name, live
 from lms_core.mail import send_mail
 from lms_core.online import create_index_online, drop_index_online
 from lms_core.pagination import Guarded, JsonBytes, Listing, Page, PageParams, Paging, Point
@@ -148,11 +149,13 @@ __all__ = [
     "exists_for_each",
     "explain",
     "find_object",
+    "given_ids",
     "hookimpl",
     "keep_deleted",
     "kind_name",
     "like_pattern",
     "live",
+    "looked_up_for_each",
     "may_remove_objects",
     "new_id",
     "new_import",

@@ -2,17 +2,20 @@
 
 Through SQLAlchemy each of those takes three times as long, and its own beginning and end of a transaction as long as ten
 statements. So the transaction is begun and ended here, on a connection that both ways share; for SQLAlchemy that
-connection commits by itself.
+connection commits by itself. What SQLAlchemy needs for entities is made when they are first used: with its connection
+it takes longer than two statements, and what others write all the time needs none of it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError
+from sqlalchemy import Connection, Engine, PoolProxiedConnection
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidatePoolError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only, greenlet_spawn
@@ -30,7 +33,7 @@ class Transaction:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.connection: Connection | None = None
+        self.pooled: PoolProxiedConnection | None = None
         self.driver: asyncpg.Connection | None = None
         # What we know, not what the driver says: on a connection that died it says that there is none.
         self.is_begun = False
@@ -38,36 +41,50 @@ class Transaction:
     async def begin(self) -> asyncpg.Connection:
         """The driver's connection, in a transaction."""
         if self.driver is None:
-            self.connection = await greenlet_spawn(self.engine.connect)
-            self.driver = self.connection.connection.driver_connection
+            self.pooled = await self.take()
+            self.driver = self.pooled.driver_connection
         assert self.driver is not None
         if not self.is_begun:
             await self.say("BEGIN")
             self.is_begun = True
         return self.driver
 
+    async def take(self) -> PoolProxiedConnection:
+        """A connection of the pool."""
+        try:
+            # One that is idle is given at once. A greenlet for that costs as much as a statement.
+            return self.engine.raw_connection()
+        except MissingGreenlet:
+            # It has to wait for one, or to connect.
+            return await greenlet_spawn(self.engine.raw_connection)
+
+    @cached_property
+    def connection(self) -> Connection:
+        """SQLAlchemy's, on the same connection."""
+        assert self.pooled is not None
+        return Connection(self.engine, self.pooled)
+
     def begun(self) -> Connection:
         """SQLAlchemy's connection, in a transaction. Called where it may wait: in a greenlet."""
         if not self.is_begun:
             await_only(self.begin())
-        assert self.connection is not None
         return self.connection
 
     async def say(self, command: str) -> None:
         """`BEGIN`, `COMMIT` or `ROLLBACK`; a transaction that failed cannot be committed."""
         assert self.driver is not None
-        assert self.connection is not None
+        assert self.pooled is not None
         self.is_begun = False
         try:
             done = await self.driver.execute(command)
         except asyncpg.PostgresError as error:
             if self.driver.is_closed() or self.driver.is_in_transaction():
                 # Refused before it was done (somebody cancelled it): the next one could not begin here.
-                self.connection.invalidate(error)
+                self.pooled.invalidate(error)
             raise as_sqlalchemy(command, error) from error
         except BaseException as error:
             # Nobody knows how it stands: the connection is not for the next one.
-            self.connection.invalidate(error)
+            self.pooled.invalidate(error)
             if isinstance(error, asyncpg.InternalClientError | AttributeError):
                 refuse_dead(self.driver, error)
             raise
@@ -77,15 +94,18 @@ class Transaction:
 
     async def leave(self) -> None:
         """Roll back what is not committed, and give the connection back."""
-        connection, driver = self.connection, self.driver
-        if connection is None or driver is None:
-            return
         try:
-            if self.is_begun and not driver.is_closed():
+            if self.is_begun and self.driver is not None and not self.driver.is_closed():
                 await self.say("ROLLBACK")
         finally:
-            self.connection, self.driver, self.is_begun = None, None, False
-            connection.close()
+            self.give_back()
+
+    def give_back(self) -> None:
+        """The connection, in which nothing is under way any more."""
+        pooled, self.pooled, self.driver, self.is_begun = self.pooled, None, None, False
+        vars(self).pop("connection", None)
+        if pooled is not None and pooled.is_valid:
+            pooled.close()
 
 
 class SessionInside(Session):
@@ -98,22 +118,38 @@ class SessionInside(Session):
 
 
 class DirectSession(AsyncSession):
-    """A session with `fetch`. Its transaction begins with the first statement, whichever way that takes."""
+    """A session with `fetch`. Its transaction begins with the first statement, whichever way that takes.
+
+    `kept` is what SQLAlchemy's listeners find in its `info`.
+    """
 
     sync_session_class = SessionInside
 
     def __init__(self, engine: Engine, count: Callable[[], None]) -> None:
         self.transaction, self.count = Transaction(engine), count
-        super().__init__(expire_on_commit=False, info={TRANSACTION: self.transaction})
+        self.kept: dict[Any, Any] = {TRANSACTION: self.transaction}
+
+    @cached_property
+    def sync_session(self) -> Session:  # type: ignore[override]
+        """SQLAlchemy's own, from its first use on."""
+        super().__init__(expire_on_commit=False, info=self.kept)
+        made: Session = vars(self)["sync_session"]
+        return made
+
+    @cached_property
+    def _proxied(self) -> Session:  # type: ignore[override]
+        """As `AsyncSession` names it for what it passes on."""
+        return self.sync_session
+
+    @property
+    def has_entities(self) -> bool:
+        """Whether SQLAlchemy was used at all."""
+        return "sync_session" in vars(self)
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
         """Run SQL in the dialect of the driver, after what waits to be flushed. Raises `DBAPIError` as sessions do."""
-        inner = self.sync_session
-        if inner.autoflush:
-            await self.flush()
-        if inner.in_transaction() and (inner.in_nested_transaction() or not inner.is_active):
-            # SQLAlchemy sets a savepoint when it is used next, and says by then that a flush has failed.
-            await greenlet_spawn(inner.connection)
+        if self.has_entities:
+            await self.settle(self.sync_session)
         self.count()
         driver = await self.transaction.begin()
         try:
@@ -125,30 +161,45 @@ class DirectSession(AsyncSession):
             raise
         return rows
 
+    async def settle(self, inner: Session) -> None:
+        """What SQLAlchemy does before a statement: flush, set a savepoint, refuse what comes after a failed flush."""
+        if inner.autoflush:
+            await self.flush()
+        if inner.in_transaction() and (inner.in_nested_transaction() or not inner.is_active):
+            await greenlet_spawn(inner.connection)
+
     async def flush(self, objects: Sequence[Any] | None = None) -> None:
         """Send pending changes to the database, if there are any."""
-        inner = self.sync_session
-        if inner.new or inner.dirty or inner.deleted:
-            await super().flush(objects)
+        if self.has_entities:
+            inner = self.sync_session
+            if inner.new or inner.dirty or inner.deleted:
+                await super().flush(objects)
 
     async def commit(self) -> None:
         """Flush and commit."""
-        if self.sync_session.in_transaction():
+        if self.has_entities and self.sync_session.in_transaction():
             await super().commit()
         if self.transaction.is_begun:
             await self.transaction.say("COMMIT")
 
     async def rollback(self) -> None:
         """Take back everything since the transaction began."""
-        if self.sync_session.in_transaction():
+        if self.has_entities and self.sync_session.in_transaction():
             await super().rollback()
         if self.transaction.is_begun:
             await self.transaction.say("ROLLBACK")
 
     async def close(self) -> None:
-        """Roll back what is not committed, and give the connection back."""
+        """Roll back what is not committed, and give the connection back; also when who waits for it gives up."""
+        if self.transaction.is_begun or (self.has_entities and self.sync_session.in_transaction()):
+            await asyncio.shield(self.leave())
+        else:
+            self.transaction.give_back()
+
+    async def leave(self) -> None:
+        """The same, in one go."""
         try:
-            if self.sync_session.in_transaction():
+            if self.has_entities and self.sync_session.in_transaction():
                 await super().close()
         finally:
             await self.transaction.leave()

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from sqlalchemy import CTE, Select, String, cast, func, inspect, select, union
 from sqlmodel import col
 
-from lms_core.db import Table, among
+from lms_core.conditions import among
+from lms_core.db import Table
 from lms_core.kinds import Kind, Kinds
 from lms_core.uow import UnitOfWork
 

@@ -167,7 +167,7 @@ class UnitOfWork:
         """The session, for writes and for reads that must see them."""
         if self.opened is None:
             self.opened = self.context.database.session()
-            self.opened.sync_session.info[SESSION_KEY] = self.trail
+            self.opened.kept[SESSION_KEY] = self.trail
         return self.opened
 
     @property
@@ -371,7 +371,7 @@ class UnitOfWork:
         if self.opened is not None:
             opened, self.opened = self.opened, None
             try:
-                await asyncio.shield(opened.close())
+                await opened.close()
             except (DBAPIError, asyncpg.InterfaceError, Unavailable, OSError) as error:
                 structlog.get_logger("lms.uow").warning("connection lost while closing", reason=repr(error))
 

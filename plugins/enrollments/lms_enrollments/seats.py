@@ -18,7 +18,6 @@ from sqlalchemy import (
     String,
     Uuid,
     and_,
-    any_,
     bindparam,
     column,
     exists,
@@ -28,12 +27,26 @@ from sqlalchemy import (
     or_,
     select,
     table,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import col
 
-from lms_core.sdk import Conflict, NotFound, Read, Restored, StateConflict, UnitOfWork, Write, alive, among, new_id
+from lms_core.sdk import (
+    Conflict,
+    NotFound,
+    Read,
+    Restored,
+    StateConflict,
+    UnitOfWork,
+    Write,
+    alive,
+    among,
+    given_ids,
+    looked_up_for_each,
+    new_id,
+)
 from lms_enrollments import history, places
 from lms_enrollments.contracts import ENROLLMENT, EnrollmentActivated, EnrollmentWaitlisted
 from lms_enrollments.days import NOT_OVER
@@ -67,15 +80,21 @@ UNBALANCED = (
 )
 
 
-STANDING = Read(
-    select(col(Enrollment.user_id), col(Enrollment.id)).where(
-        col(Enrollment.course_id) == bindparam("course_id"),
-        col(Enrollment.user_id) == any_(bindparam("user_ids", type_=ARRAY(Uuid()))),
-        col(Enrollment.role) == bindparam("role"),
+def standing() -> Read:
+    """Which users take part in a course or wait already: each is looked for, however many others are in it."""
+    given = given_ids("user_ids")
+    own = select(col(Enrollment.user_id), col(Enrollment.id)).where(
+        col(Enrollment.course_id) == bindparam("course_id", type_=Uuid()),
+        col(Enrollment.user_id) == given.c.id,
+        col(Enrollment.role) == bindparam("role", type_=String()),
         col(Enrollment.state).in_(STANDING_STATES),
         ~col(Enrollment.is_deleted),
     )
-)
+    found = looked_up_for_each(own.correlate(given))
+    return Read(select(found.c.user_id, found.c.id).select_from(given).join(found, true()))
+
+
+STANDING = standing()
 
 
 def placing() -> Write:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Response
 from lms_institutions.contracts import InstitutionTree
-from sqlalchemy import ARRAY, ColumnElement, String, Uuid, any_, bindparam, cast, func
+from sqlalchemy import ColumnElement, String, Uuid, bindparam, cast, func
 from sqlalchemy import update as update_rows
 from sqlmodel import col, or_, select
 
@@ -26,6 +26,7 @@ from lms_core.sdk import (
     among_texts,
     answer_import,
     delete,
+    given_ids,
     new_import,
 )
 from lms_users import grants, guardians
@@ -55,10 +56,12 @@ MAY_SIGN_IN = Read(
 )
 
 
+GIVEN = given_ids("user_ids")
 # Their rows FOR SHARE in the order of their ids.
 LIVING = (
     select(User.id, User.is_active)
-    .where(col(User.id) == any_(bindparam("user_ids", type_=ARRAY(Uuid()))), ~col(User.is_deleted))
+    .join(GIVEN, GIVEN.c.id == col(User.id))
+    .where(~col(User.is_deleted))
     .order_by(col(User.id))
     .with_for_update(read=True, of=User)
 )
