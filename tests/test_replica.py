@@ -13,11 +13,12 @@ import asyncpg
 import pytest
 
 from lms_core import engine_postgres, operations
+from lms_core.config import Settings
 from lms_core.doctor import examine, of_database
 from lms_core.engine_postgres import Postgres
 from lms_core.engines import Engines
 from lms_core.migrate import upgrade
-from lms_core.platform import Platform
+from lms_core.platform import load_platform
 from lms_core.setup import run_setups
 from lms_core.testing import Lms, application
 
@@ -100,17 +101,15 @@ async def synchronous(pair: Pair, on: bool) -> None:
 
 
 @pytest.fixture(scope="module")
-async def running(pair: Pair, platform: Platform) -> AsyncIterator[Lms]:
-    before = platform.settings
-    platform.settings = before.model_copy(update={"database_url": pair.url, "database_read_url": pair.read_url})
-    try:
-        await upgrade(platform)
-        await run_setups(platform, demo=False)
-        await synchronous(pair, True)
-        async with application(platform) as found:
-            yield found
-    finally:
-        platform.settings = before
+async def running(pair: Pair, settings: Settings) -> AsyncIterator[Lms]:
+    # A platform of its own: one keeps what it knows of its database, such as the keys of tokens.
+    urls = {"database_url": pair.url, "database_read_url": pair.read_url}
+    platform = load_platform(settings.model_copy(update=urls))
+    await upgrade(platform)
+    await run_setups(platform, demo=False)
+    await synchronous(pair, True)
+    async with application(platform) as found:
+        yield found
 
 
 async def test_what_was_answered_is_there_for_readers(running: Lms) -> None:
@@ -135,8 +134,8 @@ async def test_what_was_answered_is_there_for_readers(running: Lms) -> None:
     }  # fmt: skip
 
 
-async def test_the_doctor_asks_the_replica(running: Lms, platform: Platform) -> None:
-    [found] = [one async for one in examine(platform) if one.text.startswith("core replica: ")]
+async def test_the_doctor_asks_the_replica(running: Lms) -> None:
+    [found] = [one async for one in examine(running.context.platform) if one.text.startswith("core replica: ")]
     assert found.is_well
     assert "s behind" in found.text
 
@@ -217,16 +216,12 @@ async def test_without_its_replica_everything_is_read_from_the_first_server(pair
     await synchronous(pair, True)
 
 
-async def test_another_database_is_no_replica(running: Lms, pair: Pair, platform: Platform) -> None:
-    before = platform.settings
-    platform.settings = before.model_copy(update={"database_read_url": pair.url})
-    try:
-        async with application(platform) as other:
-            await (await other.admin()).items("/institutions")
-            assert other.context.replica is not None
-            deadline = time.monotonic() + 10
-            while not other.context.replica.away:
-                assert time.monotonic() < deadline
-                await running.admin()
-    finally:
-        platform.settings = before
+async def test_another_database_is_no_replica(running: Lms, pair: Pair) -> None:
+    other_settings = running.context.settings.model_copy(update={"database_read_url": pair.url})
+    async with application(load_platform(other_settings)) as other:
+        await (await other.admin()).items("/institutions")
+        assert other.context.replica is not None
+        deadline = time.monotonic() + 10
+        while not other.context.replica.away:
+            assert time.monotonic() < deadline
+            await running.admin()

@@ -19,6 +19,7 @@ from lms_core.sdk import (
     NotFound,
     Point,
     Read,
+    Unauthenticated,
     Unavailable,
     UnitOfWork,
     alive,
@@ -49,6 +50,12 @@ USERS = Listing(
     plan_once=False,
 )
 USER_POINT = Point(User, UserRead)
+ME = Read(
+    select(*(col(getattr(User, name)) for name in UserRead.model_fields)).where(
+        col(User.id) == bindparam("user_id", type_=Uuid())
+    ),
+    plan_once=True,
+)
 MAY_SIGN_IN = Read(
     select(User.id).where(
         User.id == bindparam("user_id", type_=Uuid()), col(User.is_active).is_(True), ~col(User.is_deleted)
@@ -115,11 +122,13 @@ async def import_users(uow: UnitOfWork, data: UserImport, dry_run: bool) -> Resp
 
 async def me(uow: UnitOfWork) -> Response:
     """The caller, with what they hold."""
-    row = (await uow.session.execute(select(User).where(User.id == uow.actor_id))).scalar_one()
+    row = await ME.one(uow.database, user_id=uow.actor_id)
+    if row is None:
+        raise Unauthenticated()
     rules = uow.context.platform.rules
     return JsonBytes(
         {
-            **UserRead.model_validate(row, from_attributes=True).model_dump(),
+            **row,
             "roles": [
                 {
                     "source": held.source,
