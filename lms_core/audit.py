@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from sqlalchemy import Index, event, inspect, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
@@ -81,16 +80,12 @@ class Trail:
             before = entry.changes[name]["before"] if name in entry.changes else change["before"]
             entry.changes[name] = {"before": before, "after": change["after"]}
 
-    def values(self) -> dict[str, list[Any]]:
-        """The columns of the entries, for one statement that stores them all."""
-        entries = self.entries.values()
-        return {
-            "audit_ids": [new_id() for _ in entries],
-            "audit_actions": [entry.action for entry in entries],
-            "audit_kinds": [entry.kind for entry in entries],
-            "audit_objects": [entry.object_id for entry in entries],
-            "audit_changes": [msgspec.json.encode(entry.changes, enc_hook=str).decode() for entry in entries],
-        }
+    def rows(self) -> list[dict[str, Any]]:
+        """The entries as they are stored, all in one statement."""
+        return [
+            {"id": new_id(), "action": one.action, "kind": one.kind, "object_id": one.object_id, "changes": one.changes}
+            for one in self.entries.values()
+        ]
 
 
 def as_shown(model: type[Table], name: str, value: Any) -> Any:

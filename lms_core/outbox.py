@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Identity, Index, String, Uuid, bindparam, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
@@ -105,42 +106,42 @@ class KnownHandler(SQLModel, table=True):
     )
 
 
-def _values(name: str, kind: Any) -> Any:
-    return bindparam(name, type_=ARRAY(kind))
-
-
 STORE = Write(
     text(
         """
     WITH event AS (
         INSERT INTO core_event (id, name, payload, actor_id, request_id, traceparent)
-        SELECT id, name, payload::jsonb, :actor_id, :request_id, :traceparent
-        FROM unnest(:event_ids, :names, :payloads) AS given (id, name, payload)
+        SELECT id, name, payload, :actor_id, :request_id, :traceparent
+        FROM json_to_recordset(CAST(:events AS json)) AS given (id uuid, name text, payload jsonb)
     ), delivery AS (
         INSERT INTO core_delivery (id, event_id, handler, order_key)
-        SELECT * FROM unnest(:delivery_ids, :delivered_ids, :handlers, :order_keys)
+        SELECT id, event_id, handler, order_key FROM json_to_recordset(CAST(:deliveries AS json))
+            AS given (id uuid, event_id uuid, handler text, order_key text)
     ), audit AS (
         INSERT INTO core_audit_entry (id, action, kind, object_id, changes, actor_id, address, request_id)
-        SELECT id, action, kind, object_id, changes::jsonb, :audit_actor_id, :address, :request_id
-        FROM unnest(:audit_ids, :audit_actions, :audit_kinds, :audit_objects, :audit_changes)
-            AS given (id, action, kind, object_id, changes)
+        SELECT id, action, kind, object_id, changes, :audit_actor_id, :address, :request_id
+        FROM json_to_recordset(CAST(:audit AS json))
+            AS given (id uuid, action text, kind text, object_id uuid, changes jsonb)
     )
-    SELECT pg_notify(channel, message) FROM unnest(:channels, :messages) AS given (channel, message)
+    SELECT pg_notify(channel, message)
+    FROM json_to_recordset(CAST(:notices AS json)) AS given (channel text, message text)
     """
     ).bindparams(
         bindparam("actor_id", type_=Uuid()),
         bindparam("audit_actor_id", type_=Uuid()),
-        bindparam("address", type_=String()),
-        bindparam("request_id", type_=String()),
-        bindparam("traceparent", type_=String()),
         *(
-            _values(name, Uuid())
-            for name in ("event_ids", "delivery_ids", "delivered_ids", "audit_ids", "audit_objects")
+            bindparam(name, type_=String())
+            for name in ("address", "request_id", "traceparent", "events", "deliveries", "audit", "notices")
         ),
-        *(_values(name, String()) for name in ("names", "payloads", "handlers", "order_keys", "channels", "messages")),
-        *(_values(name, String()) for name in ("audit_actions", "audit_kinds", "audit_changes")),
     )
 )
+"""Rows as JSON: the driver takes longer to write them as an array for each column."""
+ENCODER = msgspec.json.Encoder(enc_hook=str)
+
+
+def as_json(rows: list[dict[str, Any]]) -> str:
+    """What `STORE` takes."""
+    return ENCODER.encode(rows).decode()
 
 
 def order_key(handler: Handler, event: Event) -> str | None:
@@ -153,37 +154,38 @@ async def store_events(uow: UnitOfWork) -> None:
     handlers_of = uow.context.platform.handlers_of
     events = [(new_id(), event) for event in uow.events]
     deliveries = [
-        (new_id(), id, handler.name, order_key(handler, event))
+        {"id": new_id(), "event_id": id, "handler": handler.name, "order_key": order_key(handler, event)}
         for id, event in events
         for handler in handlers_of.get(event.event_name, ())
     ]
-    notices = [("lms_access", topic) for topic in dict.fromkeys(uow.announcements)]
+    notices = [{"channel": "lms_access", "message": topic} for topic in dict.fromkeys(uow.announcements)]
     if deliveries:
-        notices.append((CHANNEL, ""))
+        notices.append({"channel": CHANNEL, "message": ""})
     await STORE.run(
         uow.session,
-        **{
-            **uow.trail.values(),
-            "audit_actor_id": uow.access.actor_id or uow.caused_by,
-            "address": uow.address,
-            "actor_id": uow.access.actor_id,
-            "request_id": uow.request_id,
-            "traceparent": traceparent(),
-            "event_ids": [id for id, _ in events],
-            "names": [event.event_name for _, event in events],
-            "payloads": [event.model_dump_json() for _, event in events],
-            "delivery_ids": [id for id, _, _, _ in deliveries],
-            "delivered_ids": [event_id for _, event_id, _, _ in deliveries],
-            "handlers": [handler for _, _, handler, _ in deliveries],
-            "order_keys": [key for _, _, _, key in deliveries],
-            "channels": [channel for channel, _ in notices],
-            "messages": [message for _, message in notices],
-        },
+        audit_actor_id=uow.access.actor_id or uow.caused_by,
+        address=uow.address,
+        actor_id=uow.access.actor_id,
+        request_id=uow.request_id,
+        traceparent=traceparent(),
+        events=as_json(
+            [
+                {"id": id, "name": event.event_name, "payload": msgspec.Raw(event.model_dump_json().encode())}
+                for id, event in events
+            ]
+        ),
+        deliveries=as_json(deliveries),
+        audit=as_json(uow.trail.rows()),
+        notices=as_json(notices),
     )
 
 
+def _texts(name: str) -> Any:
+    return bindparam(name, type_=ARRAY(String()))
+
+
 REMEMBER_HANDLERS = text("INSERT INTO core_handler (name) SELECT unnest(:handlers) ON CONFLICT DO NOTHING").bindparams(
-    _values("handlers", String())
+    _texts("handlers")
 )
 OWE = text(
     """
@@ -198,7 +200,7 @@ OWE = text(
     ON CONFLICT DO NOTHING
     RETURNING handler
     """
-).bindparams(*(_values(name, String()) for name in ("handlers", "names", "order_bys")))
+).bindparams(*map(_texts, ("handlers", "names", "order_bys")))
 
 
 async def catch_up(uow: UnitOfWork, seconds: float) -> int:

@@ -275,9 +275,9 @@ async def authenticate(context: Context, request: Request) -> Access:
 
 def named_id(guard: Guard, request: Request, body: Any) -> UUID | None:
     """The id that the guard's parameter holds, or None when it is absent or no UUID: validation will say so."""
-    if not guard.place:
-        return None
-    source: Any = {"path": request.path_params, "query": request.query_params, "body": body}[guard.place]
+    source: Any = body
+    if guard.place != "body":
+        source = request.query_params if guard.place == "query" else request.path_params
     value = source.get(guard.parameter) if hasattr(source, "get") else None
     try:
         return UUID(value) if isinstance(value, str) else None

@@ -83,6 +83,8 @@ def stop() -> None:
 
 def traceparent() -> str | None:
     """The current span, as it is kept in a row or sent in a header; None without one."""
+    if tracer is None:
+        return None
     carrier: dict[str, str] = {}
     TRACE_CONTEXT.inject(carrier)
     return carrier.get("traceparent")
