@@ -41,7 +41,7 @@ from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
 from lms_core.errors import Unavailable
-from lms_core.session import AWAY, DirectSession, refuse_closed, refuse_dead
+from lms_core.session import AWAY, Connecting, DirectSession, refuse_closed, refuse_dead
 
 log = logging.getLogger("lms.database")
 
@@ -227,6 +227,7 @@ class Database:
             # What a failed statement was asked with stands in no log and no `last_error`.
             hide_parameters=True,
             connect_args={
+                "async_creator_fn": Connecting,
                 "timeout": CONNECT_TIMEOUT_SECONDS,
                 # The server ends statements itself; this is for a server that is not there any more.
                 "command_timeout": STATEMENT_TIMEOUT_MS / 1000 + 5,

@@ -9,7 +9,8 @@ it takes longer than two statements, and what others write all the time needs no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -51,12 +52,12 @@ class Transaction:
 
     async def take(self) -> PoolProxiedConnection:
         """A connection of the pool."""
-        try:
+        with suppress(MissingGreenlet):
             # One that is idle is given at once. A greenlet for that costs as much as a statement.
             return self.engine.raw_connection()
-        except MissingGreenlet:
-            # It has to wait for one, or to connect.
-            return await greenlet_spawn(self.engine.raw_connection)
+        # It has to wait for one, or to connect; SQLAlchemy's connection makes its own errors of what goes wrong then.
+        self.connection = await greenlet_spawn(self.engine.connect)
+        return self.connection.connection
 
     @cached_property
     def connection(self) -> Connection:
@@ -73,24 +74,28 @@ class Transaction:
     async def say(self, command: str) -> None:
         """`BEGIN`, `COMMIT` or `ROLLBACK`; a transaction that failed cannot be committed."""
         assert self.driver is not None
-        assert self.pooled is not None
         self.is_begun = False
         try:
             done = await self.driver.execute(command)
         except asyncpg.PostgresError as error:
             if self.driver.is_closed() or self.driver.is_in_transaction():
                 # Refused before it was done (somebody cancelled it): the next one could not begin here.
-                self.pooled.invalidate(error)
+                self.invalidate(error)
             raise as_sqlalchemy(command, error) from error
         except BaseException as error:
             # Nobody knows how it stands: the connection is not for the next one.
-            self.pooled.invalidate(error)
+            self.invalidate(error)
             if isinstance(error, asyncpg.InternalClientError | AttributeError):
                 refuse_dead(self.driver, error)
             raise
         if done != command:
             # PostgreSQL rolls back what failed, and calls that a success.
             raise RuntimeError(f"{command} was answered with {done}: a statement had failed, and nobody had said so.")
+
+    def invalidate(self, error: BaseException) -> None:
+        """Nobody gets this connection any more."""
+        if self.pooled is not None and self.pooled.is_valid:
+            self.pooled.invalidate(error)
 
     async def leave(self) -> None:
         """Roll back what is not committed, and give the connection back."""
@@ -219,6 +224,17 @@ def refuse_dead(connection: asyncpg.Connection, error: asyncpg.InternalClientErr
     if isinstance(error, asyncpg.InternalClientError) or connection.is_closed():
         connection.terminate()
         raise Unavailable(AWAY, "database_away") from error
+
+
+class Connecting:
+    """`asyncpg.connect`, begun when it is awaited: SQLAlchemy makes one before it knows that it must not wait."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.arguments, self.options = arguments, options
+
+    def __await__(self) -> Generator[Any, None, asyncpg.Connection]:
+        """The connection."""
+        return asyncpg.connect(*self.arguments, **self.options).__await__()  # type: ignore[no-any-return]
 
 
 def refuse_closed(connection: Any, *_: Any) -> None:

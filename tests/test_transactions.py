@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import asyncpg
 import pytest
 from sqlalchemy import String, Uuid, bindparam, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
+from sqlalchemy.exc import DBAPIError, IntegrityError, MissingGreenlet, PendingRollbackError
 from sqlmodel import col
 
-from lms_core.db import new_id
+from lms_core.db import Database, new_id
 from lms_core.permissions import Access
 from lms_core.statements import Read, Write
 from lms_core.testing import Lms
@@ -150,3 +152,32 @@ async def test_a_connection_whose_commit_was_refused_is_not_for_the_next(lms: Lm
         await add(uow, id)
         uow.trail.entries.clear()
     assert await stored(lms, id) == [id]
+
+
+@pytest.mark.filterwarnings("error")
+async def test_what_postgresql_refuses_a_new_connection_with_says_that_it_is_away(lms: Lms) -> None:
+    parts = urlsplit(lms.context.settings.database_url)
+    nowhere = Database(urlunsplit(parts._replace(path="/no_such_database")))
+    session = nowhere.session()
+    with pytest.raises(DBAPIError) as caught:
+        await session.fetch("SELECT 1", [])
+    assert is_away(caught.value)
+    # The attempt without a greenlet left nothing behind: no coroutine that nobody awaits, no word of it in the log.
+    gc.collect()
+    assert not isinstance(caught.value.__context__, MissingGreenlet)
+    assert nowhere.usage()["write"] == (0, 10)
+    await session.close()
+    await nowhere.close()
+
+
+async def test_a_session_whose_entities_come_first_or_last_is_one_transaction(lms: Lms) -> None:
+    ids = sorted(new_id() for _ in range(4))
+    async with lms.context.unit_of_work() as uow:
+        await by_driver(uow, ids[0])
+        await by_session(uow, ids[1])
+        async with uow.session.begin_nested() as savepoint:
+            await by_driver(uow, ids[2])
+            await savepoint.rollback()
+        await by_driver(uow, ids[3])
+        uow.trail.entries.clear()
+    assert await stored(lms, *ids) == [ids[0], ids[1], ids[3]]
