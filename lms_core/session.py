@@ -151,6 +151,10 @@ class DirectSession(AsyncSession):
         """Whether SQLAlchemy was used at all."""
         return "sync_session" in vars(self)
 
+    def in_transaction(self) -> bool:
+        """Whether SQLAlchemy knows of one; what was only fetched it does not know."""
+        return self.has_entities and self.sync_session.in_transaction()
+
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
         """Run SQL in the dialect of the driver, after what waits to be flushed. Raises `DBAPIError` as sessions do."""
         if self.has_entities:
@@ -182,21 +186,21 @@ class DirectSession(AsyncSession):
 
     async def commit(self) -> None:
         """Flush and commit."""
-        if self.has_entities and self.sync_session.in_transaction():
+        if self.in_transaction():
             await super().commit()
         if self.transaction.is_begun:
             await self.transaction.say("COMMIT")
 
     async def rollback(self) -> None:
         """Take back everything since the transaction began."""
-        if self.has_entities and self.sync_session.in_transaction():
+        if self.in_transaction():
             await super().rollback()
         if self.transaction.is_begun:
             await self.transaction.say("ROLLBACK")
 
     async def close(self) -> None:
         """Roll back what is not committed, and give the connection back; also when who waits for it gives up."""
-        if self.transaction.is_begun or (self.has_entities and self.sync_session.in_transaction()):
+        if self.transaction.is_begun or self.in_transaction():
             await asyncio.shield(self.leave())
         else:
             self.transaction.give_back()
@@ -204,7 +208,7 @@ class DirectSession(AsyncSession):
     async def leave(self) -> None:
         """The same, in one go."""
         try:
-            if self.has_entities and self.sync_session.in_transaction():
+            if self.in_transaction():
                 await super().close()
         finally:
             await self.transaction.leave()
