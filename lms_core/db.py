@@ -41,7 +41,7 @@ from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
 from lms_core.errors import Unavailable
-from lms_core.session import AWAY, Connecting, DirectSession, refuse_closed, refuse_dead
+from lms_core.session import AWAY, BUSY, Connecting, DirectSession, refuse_closed, refuse_dead
 
 log = logging.getLogger("lms.database")
 
@@ -288,13 +288,24 @@ class Database:
         self, pool: asyncpg.Pool, limit: float | None, sql: str, arguments: Sequence[Any]
     ) -> list[asyncpg.Record]:
         """Run one read on a connection of a pool, for which it waits so many seconds."""
-        async with pool.acquire(timeout=limit) as connection:
-            try:
-                rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-            except (asyncpg.InternalClientError, AttributeError) as error:
-                refuse_dead(connection, error)
-                raise
-            return rows
+        try:
+            connection = await pool.acquire(timeout=limit)
+        except TimeoutError as error:
+            if pool.get_size() == pool.get_max_size():
+                # All are there, and others have them: it was no connection that did not come about.
+                raise Unavailable(BUSY, "busy", 1) from error
+            raise
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+        except (asyncpg.InternalClientError, AttributeError) as error:
+            refuse_dead(connection, error)
+            raise
+        finally:
+            # asyncpg gives back in a task of its own. A connection that ends just before is back in the pool by then,
+            # and asyncpg complains; what was read is whole all the same.
+            with contextlib.suppress(asyncpg.InternalClientError):
+                await pool.release(connection)
+        return rows
 
     async def open_reads(self, plan_once: bool) -> asyncpg.Pool:
         """Open a read pool on first use, so that a process starts while the database is away."""

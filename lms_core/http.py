@@ -35,7 +35,7 @@ from lms_core.rate_limit import RATE_LIMIT_HEADERS, rate_limit_of
 from lms_core.recycle_bin import router as recycle_bin_router
 from lms_core.route_index import QuickAnswers, RouteIndex
 from lms_core.routing import GuardedRoute, Router
-from lms_core.session import AWAY
+from lms_core.session import AWAY, BUSY
 from lms_core.uow import Context, is_away, is_retryable, sqlstate
 
 log = structlog.get_logger("lms.http")
@@ -185,7 +185,7 @@ def database_problem(error: Exception) -> Problem:
     if isinstance(error, DBAPIError) and is_retryable(error):
         return Unavailable("Others are changing the same things right now; try again shortly.", "busy", 1)
     if isinstance(error, PoolTimeout):
-        return Unavailable("Too much is going on right now; try again shortly.", "busy", 1)
+        return Unavailable(BUSY, "busy", 1)
     if is_away(error):
         return Unavailable(AWAY, "database_away")
     if state is not None and state.startswith("57"):

@@ -24,6 +24,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from lms_core.errors import Unavailable
 
 AWAY = "The database does not answer at the moment; try again shortly."
+BUSY = "Too much is going on right now; try again shortly."
 Rows = Sequence[Mapping[str, Any]]
 TRANSACTION = "lms_transaction"
 """In a session's `info`: its `Transaction`."""
