@@ -186,6 +186,19 @@ async def keep_settings(connection: asyncpg.Connection) -> None:
     """Instead of RESET ALL when a read connection goes back: reads set nothing, so there is nothing to reset."""
 
 
+async def waited_for(pool: asyncpg.Pool) -> asyncpg.pool.PoolConnectionProxy:
+    """A connection that somebody else may have now; 503 `busy` when nobody gives one back in time."""
+    try:
+        # asyncpg's own limit would make a task for each.
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            return await pool.acquire()
+    except TimeoutError as error:
+        if pool.get_size() < pool.get_max_size():
+            # It was no other read that it waited for, but PostgreSQL.
+            raise
+        raise Unavailable(BUSY, "busy", 1) from error
+
+
 WRITE_SETTINGS = {
     "jit": "off",
     "timezone": "UTC",
@@ -277,24 +290,18 @@ class Database:
         pool = self.reads.get(plan_once) or await self.open_reads(plan_once)
         self.statements += 1
         # Where one is free there is nothing to wait for, and a time limit would cost more than taking it.
-        limit = None if self.reading[plan_once] < self.read_pool_size else CONNECT_TIMEOUT_SECONDS
+        has_free = self.reading[plan_once] < self.read_pool_size
         self.reading[plan_once] += 1
         try:
-            return await self.read_from(pool, limit, sql, arguments)
+            return await self.read_from(pool, has_free, sql, arguments)
         finally:
             self.reading[plan_once] -= 1
 
     async def read_from(
-        self, pool: asyncpg.Pool, limit: float | None, sql: str, arguments: Sequence[Any]
+        self, pool: asyncpg.Pool, has_free: bool, sql: str, arguments: Sequence[Any]
     ) -> list[asyncpg.Record]:
-        """Run one read on a connection of a pool, for which it waits so many seconds."""
-        try:
-            connection = await pool.acquire(timeout=limit)
-        except TimeoutError as error:
-            if pool.get_size() == pool.get_max_size():
-                # All are there, and others have them: it was no connection that did not come about.
-                raise Unavailable(BUSY, "busy", 1) from error
-            raise
+        """Run one read on a connection of a pool."""
+        connection = await (pool.acquire() if has_free else waited_for(pool))
         try:
             rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
         except (asyncpg.InternalClientError, AttributeError) as error:

@@ -22,8 +22,8 @@ from lms_core.tracing import add_trace_id
 REDACTED = "[redacted]"
 LEAST_CHARACTERS = 12
 """A shorter secret of a setting may be an ordinary word; in addresses and after its name it is taken out nevertheless."""
-MARKS = re.compile(r"eyJ|1\.|X-Amz-|://|(?i:bearer |pass|secret|token|key|cookie|authorization)")
-"""Without one of these a text holds none of the secrets below; that is much quicker to see."""
+MARKS = ("eyj", "1.", "x-amz-", "://", "bearer ", "pass", "secret", "token", "key", "cookie", "authorization")
+"""Without one of these, in whatever case, a text holds none of the secrets below; that is much quicker to see."""
 NAMED = r"(?i:(?:pass(?:word|wd|phrase)|secret|token|(?:api|access|private|secret)_?key|cookie|authorization)\w*)"
 VALUE = r"(?:\\*'(?:\\.|[^'\\])*(?:'|$)|\\*\"(?:\\.|[^\"\\])*(?:\"|$)|(?i:(?:bearer|basic|digest) )?[^\s,;&'\"}\])]+)"
 SECRETS = "|".join(
@@ -51,9 +51,10 @@ class Redaction:
 
     def __init__(self, settings: Settings) -> None:
         # The longest first: one may begin with another.
-        known = [re.escape(secret) for secret in sorted(secrets_of(settings), key=len, reverse=True)]
-        self.marks = re.compile("|".join((MARKS.pattern, *known)))
-        self.secret = re.compile("|".join((*known, SECRETS)))
+        known = sorted(secrets_of(settings), key=len, reverse=True)
+        # A search that minds no case takes five times as long as one through what has none.
+        self.marks = re.compile("|".join(re.escape(mark.casefold()) for mark in (*MARKS, *known)))
+        self.secret = re.compile("|".join((*map(re.escape, known), SECRETS)))
 
     def __call__(self, _: object, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
         """The same line without secrets."""
@@ -69,7 +70,7 @@ class Redaction:
         if value is None or isinstance(value, (bool, int, float)):
             return value
         text = value if isinstance(value, str) else repr(value)
-        return self.secret.sub(redacted, text) if self.marks.search(text) else value
+        return self.secret.sub(redacted, text) if self.marks.search(text.casefold()) else value
 
 
 def redacted(found: re.Match[str]) -> str:
@@ -147,7 +148,8 @@ class AccessLog:
             return
         if not logging.getLogger("lms.access").isEnabledFor(logging.INFO):
             return
-        text = "".join([self.line(one, self.redaction) for one in answers])
+        redaction = self.redaction
+        text = msgspec.json.Encoder().encode_lines([self.line(one, redaction) for one in answers]).decode()
         with self.handler.lock or nullcontext():
             try:
                 self.handler.stream.write(text)
@@ -155,9 +157,9 @@ class AccessLog:
             except (OSError, ValueError):
                 self.handler.handleError(logging.makeLogRecord({"name": "lms.access", "msg": "requests"}))
 
-    def line(self, one: Answered, redaction: Redaction) -> str:
-        """As JSON, with the names that all lines have."""
-        line = {
+    def line(self, one: Answered, redaction: Redaction) -> dict[str, Any]:
+        """With the names that all lines have."""
+        return {
             "method": one.method,
             "path": redaction.without(one.path).encode(errors="backslashreplace").decode(),
             "status": one.status,
@@ -167,9 +169,8 @@ class AccessLog:
             **({} if one.trace_id is None else {"trace_id": one.trace_id}),
             "logger": "lms.access",
             "level": "info",
-            "timestamp": datetime.fromtimestamp(one.at, UTC).isoformat().replace("+00:00", "Z"),
+            "timestamp": datetime.fromtimestamp(one.at, UTC),
         }
-        return msgspec.json.encode(line).decode() + "\n"
 
 
 def milliseconds(one: Answered) -> float:

@@ -200,6 +200,7 @@ class Listing:
         self.readable: Readable = readable or (lambda uow: uow.readable(table_of(model)))
         self.reads: dict[Hashable, Read] = {}
         self.names = tuple(out.model_fields)
+        self.guarded = sorted({column.permission for column in self.columns.values() if isinstance(column, Guarded)})
         shown = set(self.names) - set(self.columns) if made is None else set()
         # What the order goes by is read once, where the answer has it as it is.
         self.apart = tuple(column for column in self.order if column.key not in shown)
@@ -207,10 +208,9 @@ class Listing:
 
     def guards(self, uow: UnitOfWork) -> dict[str, Filter]:
         """On which rows the caller has each permission that guards a column."""
-        names = sorted({column.permission for column in self.columns.values() if isinstance(column, Guarded)})
         return {
             name: uow.context.platform.rules.permitted(uow.access, name, table_of(self.model), f"guard{number}_")
-            for number, name in enumerate(names)
+            for number, name in enumerate(self.guarded)
         }
 
     def selected(self, guards: Mapping[str, Filter]) -> list[Any]:

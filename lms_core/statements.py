@@ -35,9 +35,9 @@ class ConstantsInside(asyncpg_dialect.PGCompiler_asyncpg):
 
 
 def is_constant(part: BindParameter[Any]) -> bool:
-    """Text, a number or a truth value of the code's own, or several for an `IN`."""
+    """Text, a number or a truth value of the code's own, or several for an `IN`; what has a name may be given later."""
     values = part.value if part.expanding and isinstance(part.value, Sequence) else [part.value]
-    return not part.required and all(isinstance(value, str | int) for value in values)
+    return part.unique and all(isinstance(value, str | int) for value in values)
 
 
 DIALECT: Dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]

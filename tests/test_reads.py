@@ -44,6 +44,20 @@ async def test_json_goes_in_and_out_of_a_read_wherever_it_runs(lms: Lms) -> None
     assert msgspec.json.decode(outside["json"]) == given
 
 
+async def test_what_the_code_says_stands_in_the_sql_and_what_has_a_name_does_not(lms: Lms) -> None:
+    hostile = "it's \\ 100 % :x $1 %(p)s \"q\""
+    statement = select(
+        literal(hostile).label("text"), literal(-(2**40)).label("number"), literal(True).label("truth"),
+        bindparam("word", "by default").label("word"), literal("b").in_(["a", "it's"]).label("among"),
+    )  # fmt: skip
+    read = Read(statement)
+    assert read.names == ("word",)
+    for given, word in (({}, "by default"), ({"word": hostile}, hostile)):
+        row = await read.one(lms.context.database, **given)
+        assert row is not None
+        assert tuple(row.values()) == (hostile, -(2**40), True, word, False)
+
+
 async def test_questions_about_several_kinds_are_kept_apart(lms: Lms, school: School) -> None:
     institution, course = UUID(school.institution["id"]), UUID(school.course["id"])
     for begun in (False, True):
