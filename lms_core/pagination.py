@@ -221,7 +221,8 @@ class Listing:
         for name in names:
             column = self.columns[name] if name in self.columns else mapped[name]
             if isinstance(column, Guarded):
-                may = guards[column.permission].write_list(self.model)
+                # Asked of the rows of one page: to gather all where one may could be everything.
+                may = guards[column.permission].write(self.model)
                 column = case((may, column.whole), else_=column.otherwise)
             chosen.append(column.label(name))
         return chosen

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query, Response
-from sqlalchemy import Uuid, and_, bindparam, case, exists, false, func, null, or_, select
+from sqlalchemy import Exists, Uuid, and_, bindparam, case, exists, false, func, null, or_, select
 from sqlmodel import Field, col
 
-from lms_core.conditions import like_pattern
+from lms_core.conditions import exists_for_each, like_pattern
 from lms_core.deletion import Deletion, DeletionRead, State, delete, delete_together, name_of
 from lms_core.errors import Invalid, NotFound, Problem
 from lms_core.inputs import Input
@@ -38,15 +39,17 @@ def what_actor_may_restore(uow: UnitOfWork) -> Filter:
     parts, parameters = uow.context.platform.rules.restorable_kinds(uow.access, "bin")
 
     def write(deletion: Any) -> Any:
-        return or_(false(), *(restorable_roots(deletion, kind, permitted) for kind, permitted in parts))
+        # Who may restore nearly all gets a page by looking up the newest; others would look through those of everybody.
+        rooted = exists_for_each if uow.access.everywhere else exists().where
+        return or_(false(), *(restorable_roots(deletion, kind, permitted, rooted) for kind, permitted in parts))
 
-    shape = ("bin", tuple((kind.name, permitted.shape) for kind, permitted in parts))
+    shape = ("bin", uow.access.everywhere, tuple((kind.name, permitted.shape) for kind, permitted in parts))
     return Filter(shape, parameters, write, never=not parts)
 
 
-def restorable_roots(deletion: Any, kind: Kind, permitted: Filter) -> Any:
+def restorable_roots(deletion: Any, kind: Kind, permitted: Filter, rooted: Callable[..., Exists]) -> Any:
     """The deletion is of this kind, and the actor may restore each of its roots."""
-    root = exists().where(col(kind.model.id) == deletion.root_id, permitted.write(kind.model))
+    root = rooted(col(kind.model.id) == deletion.root_id, permitted.write(kind.model))
     named: Any = func.unnest(deletion.root_ids, type_=Uuid()).column_valued("named")
     # The table itself, not an alias: conditions of the kind name it.
     other = exists().where(col(kind.model.id) == named, permitted.write(kind.model)).correlate_except(kind.model)

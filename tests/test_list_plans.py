@@ -75,7 +75,7 @@ UNBOUNDED = {
         ("student",),
     ),
     "/deletions": (
-        "each deletion is asked for its place: it has none of its own",
+        "each deletion is asked for its place: it has none of its own; for text in its name there is no index",
         ("super admin", "principal of many", "principal", "teacher"),
     ),
     "/legal-holds": ("each hold is asked for its place", ("principal",)),
@@ -88,7 +88,6 @@ UNBOUNDED = {
     ),
     "/users/permitted": ("each user is asked for their roles", ("principal of many",)),
     "/courses/terms": ("days have no index: there are few terms", ("super admin",)),
-    "/courses/{course_id}/sections": ("the courses of the school are gathered first", ("principal of many",)),
     "/enrollments": (
         "the courses of the school are gathered first; `as_of` looks at every period",
         ("super admin", "principal of many", "principal"),
@@ -104,10 +103,9 @@ UNBOUNDED = {
         ("super admin", "principal of many", "principal", "guardian", "teacher", "student", "nobody"),
     ),
     "/materials/{material_id}/submissions": (
-        "all that was handed in for the assignment is sorted",
+        "all extensions of the assignment are looked through for each row",
         ("super admin", "principal of many"),
     ),
-    "/materials/{material_id}/extensions": ("the courses of the school are gathered first", ("principal of many",)),
     "/materials": ("the courses of the school are gathered first", ("principal of many",)),
     "/materials/search": (
         "candidates are 1,000 of each sort, each with its conditions",

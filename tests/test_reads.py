@@ -45,7 +45,7 @@ async def test_json_goes_in_and_out_of_a_read_wherever_it_runs(lms: Lms) -> None
 
 
 async def test_what_the_code_says_stands_in_the_sql_and_what_has_a_name_does_not(lms: Lms) -> None:
-    hostile = "it's \\ 100 % :x $1 %(p)s \"q\""
+    hostile = 'it\'s \\ 100 % :x $1 %(p)s "q"'
     statement = select(
         literal(hostile).label("text"), literal(-(2**40)).label("number"), literal(True).label("truth"),
         bindparam("word", "by default").label("word"), literal("b").in_(["a", "it's"]).label("among"),

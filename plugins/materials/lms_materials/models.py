@@ -161,6 +161,7 @@ class Submission(Table, table=True):
     __table_args__ = (
         CheckConstraint("(state = 'draft') = (submitted_at IS NULL)", name="ck_materials_submission_submitted"),
         Index("ix_materials_submission_user_id", "user_id", "material_id"),
+        Index("ix_materials_submission_order", "material_id", "id", postgresql_where=text("NOT is_deleted")),
         Index(
             "uq_materials_submission_attempt",
             "material_id",
