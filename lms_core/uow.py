@@ -20,12 +20,13 @@ from sqlmodel import select
 from lms_core.access_cache import AccessCache
 from lms_core.audit import SESSION_KEY, Trail
 from lms_core.config import Settings
-from lms_core.db import Database, Replica, Table, natural_key_index
+from lms_core.db import Database, Table, natural_key_index
 from lms_core.errors import Forbidden, NotFound, StateConflict, Unavailable
 from lms_core.etags import check_if_match
 from lms_core.kinds import alive, holding, kind_name
 from lms_core.outbox import store_events
 from lms_core.permissions import Access, Filter
+from lms_core.replica import Replica
 from lms_core.session import DirectSession
 from lms_core.turns import Turns
 from lms_core.types import Event

@@ -166,7 +166,7 @@ async def test_a_replica_that_follows_no_more_is_not_asked(
 ) -> None:
     replica = running.context.replica
     assert replica is not None
-    monkeypatch.setattr("lms_core.db.MOST_BEHIND_SECONDS", 1.0)
+    monkeypatch.setattr("lms_core.replica.MOST_BEHIND_SECONDS", 1.0)
     school = await running.make_school()
     path = f"/courses/{school.course['id']}"
     await synchronous(pair, False)
