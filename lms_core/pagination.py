@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -19,20 +19,25 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Float,
+    FromClause,
     Integer,
+    Select,
     String,
     Uuid,
     and_,
     bindparam,
     case,
+    func,
     inspect,
     literal_column,
     select,
     true,
     tuple_,
+    union_all,
 )
 from sqlmodel import col
 
+from lms_core.conditions import looked_up_for_each
 from lms_core.db import Record, Table
 from lms_core.errors import NotFound, Problem
 from lms_core.etags import etag, is_unchanged
@@ -47,6 +52,8 @@ ENCODER = msgspec.json.Encoder(decimal_format="number")
 MAX_CURSOR_CHARACTERS = 1_000
 # How many rows are read for a page, the one that shows that there is another included.
 READ_AT_ONCE = (11, 51, 101)
+WALKED = 200
+"""Rows that are asked one by one for a page of somebody who may read what hangs under places far above."""
 KEY_TYPES: dict[type, Any] = {
     datetime: DateTime(timezone=True),
     float: Float(),
@@ -242,26 +249,74 @@ class Listing:
         readable, guards = self.readable(uow), self.guards(uow)
         form = (given, later, most, readable.shape, *(guard.shape for guard in guards.values()))
         if form not in self.reads:
-            # Below one thing rows are asked one by one: to gather all that one may read first could be everything.
-            is_below = any(name.endswith("_id") for name in given)
-            may = (readable.write if is_below else readable.write_list)(self.model)
-            statement = select(
-                *self.selected(guards), *(column.label(f"key_{column.key}") for column in self.apart)
-            ).where(alive(self.model), may)
-            if self.where is not None:
-                statement = statement.where(self.where)
-            for name in given:
-                statement = statement.where(self.filters[name])
-            if later:
-                after = tuple_(*(bindparam(name, type_=KEY_TYPES[kind]) for name, kind in self.keys()))
-                key = tuple_(*self.order)
-                statement = statement.where(key < after if self.descending else key > after)
-            directed = [column.desc() if self.descending else column.asc() for column in self.order]
-            statement = statement.order_by(*directed).limit(literal_column(str(most)))
-            # Found by what they hang under; others depend on how many there are of what is asked for.
+            # What is found by what it hangs under needs no other plan for other values; others depend on how many there are.
             by_id = any(name.endswith("_id") for name in given)
-            self.reads[form] = Read(statement, plan_once=self.plan_once and by_id)
+            is_walk = readable.gathers and not given
+            statement = self.statement(given, later, most, readable, guards, is_below=by_id)
+            self.reads[form] = Read(statement, plan_once=self.plan_once and (by_id or is_walk))
         return self.reads[form], values_of(readable, guards)
+
+    def statement(
+        self,
+        given: tuple[str, ...],
+        later: bool,
+        most: int,
+        readable: Filter,
+        guards: Mapping[str, Filter],
+        is_below: bool,
+    ) -> Select[*tuple[Any, ...]]:
+        """The rows of a page, and one more."""
+        conditions = [alive(self.model), *([] if self.where is None else [self.where])]
+        conditions += [self.filters[name] for name in given]
+        if later:
+            after = tuple_(*(bindparam(name, type_=KEY_TYPES[kind]) for name, kind in self.keys()))
+            key = tuple_(*self.order)
+            conditions.append(key < after if self.descending else key > after)
+        columns = [*self.selected(guards), *(column.label(f"key_{column.key}") for column in self.apart)]
+
+        def first(chosen: Sequence[Any], most: int, *others: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+            statement = select(*chosen).where(*conditions, *others)
+            return statement.order_by(*map(self.directed, self.order)).limit(literal_column(str(most)))
+
+        if is_below:
+            # Below one thing rows are asked one by one: to gather all that one may read first could be everything.
+            return first(columns, most, readable.write(self.model))
+        everything = first(columns, most, readable.write_list(self.model))
+        if not readable.gathers:
+            return everything
+        return self.nearest_first(everything, first([col(self.model.id), *self.order], WALKED), columns, readable, most)
+
+    def nearest_first(
+        self,
+        everything: Select[*tuple[Any, ...]],
+        walked: Select[*tuple[Any, ...]],
+        columns: Sequence[Any],
+        readable: Filter,
+        most: int,
+    ) -> Select[*tuple[Any, ...]]:
+        """The same page as of `everything`, which is asked only when there is too little among the rows walked by.
+
+        Who may read much finds a page there; who may read little gathers that, which is little.
+        """
+        passed = walked.subquery()
+        row = select(*columns).where(col(self.model.id) == passed.c.id, readable.write(self.model))
+        found = looked_up_for_each(row)
+        near = self.ordered(select(found).join_from(passed, found, true()), found, most).cte("near")
+        is_short = select(func.count()).select_from(near).scalar_subquery() < literal_column(str(most))
+        is_passed = col(self.model.id).in_(select(walked.subquery().c.id))
+        far = everything.where(is_short, ~is_passed).subquery()
+        both = union_all(select(near), select(far)).subquery()
+        return self.ordered(select(both), both, most)
+
+    def ordered(self, statement: Select[*tuple[Any, ...]], by: FromClause, most: int) -> Select[*tuple[Any, ...]]:
+        """The first of rows that are named as in an answer."""
+        return statement.order_by(*(self.directed(by.c[name]) for name in self.key_names)).limit(
+            literal_column(str(most))
+        )
+
+    def directed(self, key: Any) -> Any:
+        """A part of the order, in its direction."""
+        return key.desc() if self.descending else key.asc()
 
     async def page(self, uow: UnitOfWork, paging: Paging, **filters: Any) -> Response:
         """One page as an answer, with its `Link` header; filters that are None count as not given."""

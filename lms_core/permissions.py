@@ -15,7 +15,6 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
-    Exists,
     FromClause,
     Select,
     String,
@@ -150,6 +149,8 @@ class Filter:
     write: Callable[[Any], ColumnElement[bool]]
     never: bool = False
     write_for_many: Callable[[Any], ColumnElement[bool]] | None = None
+    gathers: bool = False
+    """Whether the form for many rows first looks up everything further up where the caller may."""
 
     def write_list(self, entity: Any) -> ColumnElement[bool]:
         """The same condition in a form that is evaluated once for many rows, not once for each."""
@@ -323,6 +324,7 @@ class Rules:
         parameters: dict[str, Any] = {"actor_id": access.actor_id}
         shape: list[Hashable] = []
         parts: list[tuple[ReadRule, Scope | None, str]] = []
+        gathers = False
         for number, rule in enumerate(rules):
             scope = None
             prefix = f"{name}{number}_"
@@ -331,6 +333,7 @@ class Rules:
                 if not scope.everywhere and not scope.ids:
                     continue
                 parameters |= {self.parameter(prefix, kind): ids for kind, ids in scope.ids.items()}
+                gathers |= not scope.everywhere and (rule.holder is not None or self.is_far(model, scope))
             shape.append((number, rule.permission, scope.shape if scope else None))
             parts.append((rule, scope, prefix))
 
@@ -340,7 +343,12 @@ class Rules:
         form = (name, kind_name(model), tuple(shape))
         # Kept once for each form: it would be most of what a process remembers of a caller.
         kept = self.writers.setdefault((form, dead), (write, partial(write, many=True)))
-        return Filter(form, parameters, kept[0], not parts, kept[1])
+        return Filter(form, parameters, kept[0], not parts, kept[1], gathers)
+
+    def is_far(self, model: type[Table], scope: Scope) -> bool:
+        """Whether a scope holds objects that rows hang under, but not at once."""
+        near = {kind_name(model), *(edge.parent for edge in self.kinds.edges.get(model, []))}
+        return bool({kind for kind, _ in scope_columns(self.kinds, model)} & set(scope.ids) - near)
 
     def write_rule(
         self, entity: Any, rule: ReadRule, scope: Scope | None, prefix: str, dead: bool, many: bool
@@ -349,7 +357,7 @@ class Rules:
         conditions: list[ColumnElement[bool]] = [] if rule.where is None else [rule.where]
         if scope is not None and not scope.everywhere:
             if rule.holder is not None:
-                conditions.append(self.held_within(rule.holder, scope, prefix, entity if dead else None))
+                conditions.append(self.held_within(rule.holder, scope, prefix, entity if dead else None, many))
             else:
                 conditions.append(self.within(entity, scope, prefix, many, dead))
         return and_(true(), *conditions)
@@ -405,20 +413,27 @@ class Rules:
         died = died.union(select(col(next_below.id)).where(getattr(next_below, parent) == died.c.id))
         return or_(found, column.in_(select(died.c.id)))
 
-    def held_within(self, holder: Any, scope: Scope, prefix: str, dead: Any) -> ColumnElement[bool]:
+    def held_within(self, holder: Any, scope: Scope, prefix: str, dead: Any, many: bool = False) -> ColumnElement[bool]:
         """The person holds some role at an object in the scope, or at one that hangs under it.
 
         `dead` is None, or the entity of rows that may be dead: then a role counts too that the row's own deletion took,
-        or the deletion of the place where it was held.
+        or the deletion of the place where it was held. With `many`, the people who do are looked up once.
         """
         found: list[ColumnElement[bool]] = []
         for source in self.sources:
-            found += self.held_from(source, source.statement.subquery(), holder, scope, prefix, dead is not None)
+            held = source.statement.subquery()
+            placed = self.placed(source, held, scope, prefix, dead is not None)
+            if placed and many:
+                holders = select(held.c.actor_id).where(*placed)
+                found.append(holder == any_(func.array(holders.scalar_subquery(), type_=ARRAY(Uuid()))))
+            elif placed:
+                found.append(exists().where(held.c.actor_id == holder, *placed))
             if dead is not None and source.taken is not None:
                 taken = source.taken.subquery()
                 same = or_(taken.c.deletion_id == dead.deletion_id, self.went_with_place(source, taken))
-                held = self.held_from(source, taken, holder, scope, prefix, True)
-                found += [condition.where(same) for condition in held]
+                placed = self.placed(source, taken, scope, prefix, True)
+                if placed:
+                    found.append(exists().where(taken.c.actor_id == holder, *placed, same))
         return or_(false(), *found)
 
     def went_with_place(self, source: RoleSource, taken: Any) -> ColumnElement[bool]:
@@ -426,18 +441,15 @@ class Rules:
         place = aliased(self.kinds.by_name[source.kind].model)
         return exists().where(col(place.id) == taken.c.object_id, col(place.deletion_id) == taken.c.deletion_id)
 
-    def held_from(
-        self, source: RoleSource, held: Any, holder: Any, scope: Scope, prefix: str, dead: bool
-    ) -> list[Exists]:
-        """At most one condition: a role in these rows, held by the person at an object in the scope."""
+    def placed(self, source: RoleSource, held: Any, scope: Scope, prefix: str, dead: bool) -> list[ColumnElement[bool]]:
+        """The roles in these rows that are held at an object in the scope; nothing when none can be."""
         target = aliased(self.kinds.by_name[source.kind].model)
         reachable = {kind for kind, _ in scope_columns(self.kinds, target)} & set(scope.ids)
         if not reachable:
             return []
-        mine = exists().where(held.c.actor_id == holder)
         if reachable == {source.kind}:
-            return [mine.where(self.named(held.c.object_id, source.kind, prefix, dead))]
-        return [mine.where(col(target.id) == held.c.object_id, self.within(target, scope, prefix, dead=dead))]
+            return [self.named(held.c.object_id, source.kind, prefix, dead)]
+        return [col(target.id) == held.c.object_id, self.within(target, scope, prefix, dead=dead)]
 
     # Roles
 

@@ -14,7 +14,6 @@ from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter
-from sqlalchemy.sql.visitors import iterate
 
 from lms_core.db import Database
 from lms_core.session import DirectSession, Rows
@@ -51,10 +50,9 @@ class Compiled:
     """
 
     def __init__(self, statement: Any) -> None:
-        bound = [part for part in iterate(statement) if isinstance(part, BindParameter)]
-        open_names = {part.key for part in bound if part.required}
         compiled = statement.compile(dialect=DIALECT)
         assert isinstance(compiled, SQLCompiler)
+        open_names = {name for part, name in compiled.bind_names.items() if part.required}
         state = compiled.construct_expanded_state(dict.fromkeys(open_names), escape_names=False)
         self.sql = state.statement
         self.names = tuple(state.positiontup or ())
