@@ -20,6 +20,7 @@ CONNECTIONS = 16
 SECONDS = 4.0
 COURSES, STUDENTS, PAGES = 50, 1_000, 20
 DELETED = 500
+SIGN_INS_EACH = 10
 PROCESSES = {"API": "api", "PostgreSQL": "postgres", "Redis": "redis", "relay": "relay", "worker": "worker"}
 TABLES = (
     "users_user",
@@ -107,10 +108,27 @@ def sizes(system: System, rounds: int) -> list[Result]:
     }
     results = [school.measured("sign in", lambda n: signing_in(school.emails[0], PASSWORD))]
     results += [school.measured(name, make) for name, make in {**read, **written}.items()]
-    results.append(cascades(school))
+    results += [strangers(school), cascades(school)]
     for title, process in {**PROCESSES, "scheduler": "scheduler"}.items():
         results.append(Result("sizes", f"memory of {title}", [memory_of(system.pid(process))], "MiB"))
     return results + [bytes_of_a_row(system, table) for table in TABLES]
+
+
+def strangers(school: School) -> Result:
+    """Milliseconds of the API for a caller whom the process does not know: what the first request with a token takes more."""
+    signed_in = [one(school.url, signing_in(email, PASSWORD)) for email in school.emails for _ in range(SIGN_INS_EACH)]
+    asked = [Asked("GET", f"/courses/{school.courses[0]}", bearer(each["access_token"])) for each in signed_in]
+    spent: dict[str, list[float]] = {"api": [], "postgres": []}
+    for _ in ("not known", "known"):
+        before = {process: cpu_of(school.system.pid(process)) for process in spent}
+        for each in asked:
+            one(school.url, each)
+        for process, found in spent.items():
+            found.append((cpu_of(school.system.pid(process)) - before[process]) / len(asked) * 1000)
+    api, postgres = (first - again for first, again in spent.values())
+    return Result(
+        "sizes", "a caller whom the process does not know", [api], "ms of API", details={"PostgreSQL": postgres}
+    )
 
 
 def cascades(school: School) -> Result:

@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from browser import finish
+from promises import Promises
 from samples_of_kinds import IMPORT, SUBMISSION, provider_of, term_of
 
 from lms_core.http import guarded_routes
@@ -228,6 +229,7 @@ class World:
     people: str
     callers: tuple[Caller, ...]
     operations: dict[str, tuple[str, str]]
+    promises: Promises
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +240,7 @@ async def world(lms: Lms) -> World:
     below = await lms.make_institution(here.institution["id"])
     callers = (here.student, here.teacher, here.principal, await lms.admin())
     people = await finish(lms, here.principal, b"email,full_name\na@example.org,Ada\n", "text/csv", "people.csv")
-    return World(lms, here, there, course, below, people["id"], callers, await operations(lms))
+    return World(lms, here, there, course, below, people["id"], callers, await operations(lms), Promises(lms))
 
 
 def course_at(world: World, place: str) -> str:
@@ -584,7 +586,9 @@ async def test_what_concerns_the_caller_is_for_everybody_who_is_signed_in(world:
     for role in ("student", "teacher", "principal", "super_admin"):
         place = None if role == "super_admin" else world.here.institution["id"]
         caller = await world.lms.make_user(role, place)
-        assert (await caller.send(method, path, **options)).status_code == PERSONAL[operation], role
+        answer = await caller.send(method, path, **options)
+        assert answer.status_code == PERSONAL[operation], role
+        assert world.promises.broken(method, path, answer) is None
         if role == "super_admin":
             # Other tests count on the first one being the last.
             assert (await (await world.lms.admin()).delete(f"/users/{caller.id}")).status_code == 202
@@ -619,6 +623,8 @@ async def test_access(world: World, operation: str) -> None:
                 random = await ask(caller, operation, method, path, nobody)
                 if without_ids(random, nobody) != without_ids(answer, ids):
                     wrong.append(f"{place}, {role}: differs from a random id: {answer.text} {random.text}")
+            if answer.is_success and (broken := world.promises.broken(method, path, answer)):
+                wrong.append(f"{place}, {role}: the answer is not the documented one: {broken}")
             if answer.is_success and method != "GET":
                 ids = await prepared(world, operation, kind, place, path)
     assert not wrong, "\n".join(wrong)

@@ -98,7 +98,13 @@ async def list_members(uow: Uow, group_id: UUID, params: PageParams) -> Response
     return await members.MEMBERSHIPS.page(uow, params, group_id=group_id)
 
 
-@router.post("/{group_id}/members", status_code=201, response_model=MembershipRead, dependencies=[MAY_EDIT])
+@router.post(
+    "/{group_id}/members",
+    status_code=201,
+    response_model=MembershipRead,
+    responses={200: {"model": MembershipRead, "description": "There already"}},
+    dependencies=[MAY_EDIT],
+)
 async def add_member(uow: Uow, group_id: UUID, data: MemberAdd) -> Response:
     """Put somebody into a group; who is in it already is answered with 200."""
     return await members.add(uow, group_id, data.user_id)
