@@ -14,7 +14,8 @@ STYLE = "font: 13px system-ui, sans-serif; fill: #1d2730"
 
 
 def draw(path: Path, results: Sequence[Result]) -> None:
-    """Write it. The line is where each figure's limit is; what has no limit stands without one."""
+    """Write those with a limit, which is the line, and those against a reference."""
+    results = [one for one in results if one.limit is not None or one.unit == "of it"]
     height = TOP + ROW * len(results) + 16
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + RIGHT} {height}" role="img">',

@@ -1,4 +1,4 @@
-"""The database: table bases, the two pools, and the watch over them.
+"""The database: table bases, the pools, and the watch over them.
 
 Writes go through a session (session.py, uow.py). Reads go straight to an autocommit, read-only asyncpg pool, as SQL that
 is compiled once (statements.py).
@@ -48,6 +48,8 @@ LOCK_TIMEOUT_MS = 2_000
 STATEMENT_TIMEOUT_MS = 30_000
 IDLE_TRANSACTION_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_SECONDS = 2.0
+WAIT_SECONDS = 5.0
+"""For a connection that other reads have: longer than the watch takes to notice that the database is away."""
 WATCH_INTERVAL_SECONDS = 0.3
 WATCH_TIMEOUT_SECONDS = 1.0
 LOCK_AGAIN_SECONDS = 0.1
@@ -189,7 +191,7 @@ async def waited_for(pool: asyncpg.Pool) -> asyncpg.pool.PoolConnectionProxy:
     """A connection that somebody else may have now; 503 `busy` when nobody gives one back in time."""
     try:
         # asyncpg's own limit would make a task for each.
-        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             return await pool.acquire()
     except TimeoutError as error:
         if pool.get_size() < pool.get_max_size():
@@ -216,7 +218,7 @@ FOLLOWED = ("application_name", "timezone")
 
 
 class Database:
-    """Both pools on one PostgreSQL, and a watch that notices within 3 s when it stops answering.
+    """The pools on one PostgreSQL, and a watch that notices within 3 s when it stops answering.
 
     `listeners` are called with the payload of each NOTIFY on the channel `lms_access`; `watching` is False
     while nobody listens, and caches that rely on it must then not be used.
@@ -437,7 +439,7 @@ class Database:
         await self.engine.dispose(close=False)
 
     async def close(self) -> None:
-        """Stop the watch and close both pools."""
+        """Stop the watch and close the pools."""
         if self.watch_task is not None:
             self.watch_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -19,7 +19,6 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Float,
-    FromClause,
     Integer,
     Select,
     String,
@@ -301,18 +300,16 @@ class Listing:
         passed = walked.subquery()
         row = select(*columns).where(col(self.model.id) == passed.c.id, readable.write(self.model))
         found = looked_up_for_each(row)
-        near = self.ordered(select(found).join_from(passed, found, true()), found, most).cte("near")
-        is_short = select(func.count()).select_from(near).scalar_subquery() < literal_column(str(most))
+        in_order = [self.directed(passed.c[column.key]) for column in self.order]
+        limit: ColumnElement[int] = literal_column(str(most))
+        near = select(found).join_from(passed, found, true()).order_by(*in_order).limit(limit).cte("near")
+        count = select(func.count())
+        is_short = count.select_from(near).scalar_subquery() < limit
+        has_more = count.select_from(walked.subquery()).scalar_subquery() == literal_column(str(WALKED))
         is_passed = col(self.model.id).in_(select(walked.subquery().c.id))
-        far = everything.where(is_short, ~is_passed).subquery()
+        far = everything.where(is_short, has_more, ~is_passed).subquery()
         both = union_all(select(near), select(far)).subquery()
-        return self.ordered(select(both), both, most)
-
-    def ordered(self, statement: Select[*tuple[Any, ...]], by: FromClause, most: int) -> Select[*tuple[Any, ...]]:
-        """The first of rows that are named as in an answer."""
-        return statement.order_by(*(self.directed(by.c[name]) for name in self.key_names)).limit(
-            literal_column(str(most))
-        )
+        return select(both).order_by(*(self.directed(both.c[name]) for name in self.key_names)).limit(limit)
 
     def directed(self, key: Any) -> Any:
         """A part of the order, in its direction."""

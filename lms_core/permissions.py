@@ -424,7 +424,7 @@ class Rules:
             held = source.statement.subquery()
             placed = self.placed(source, held, scope, prefix, dead is not None)
             if placed and many:
-                holders = select(held.c.actor_id).where(*placed)
+                holders = select(held.c.actor_id).where(*placed).distinct()
                 found.append(holder == any_(func.array(holders.scalar_subquery(), type_=ARRAY(Uuid()))))
             elif placed:
                 found.append(exists().where(held.c.actor_id == holder, *placed))

@@ -1,6 +1,6 @@
 """Statements that are compiled once: reads on the read pool or in a transaction, and writes.
 
-A read on the pool has about four times the throughput of entities (docs/architecture.md).
+docs/performance.md has what a read on the pool takes, and what entities would.
 """
 
 from __future__ import annotations

@@ -35,8 +35,10 @@ def test_figures_are_kept_compared_and_drawn(tmp_path: Path) -> None:
     quicker = Result("reads", "quick", [0.9], "of it", ">=", 0.45)
     [line] = compare(tmp_path / "figures.json", [quicker])
     assert "+50 %" in line
-    draw(tmp_path / "chart.svg", [HELD, FAILED])
-    assert "slow <start>" in "".join(ElementTree.parse(tmp_path / "chart.svg").getroot().itertext())
+    draw(tmp_path / "chart.svg", [HELD, FAILED, Result("sizes", "memory", [1.0])])
+    drawn = "".join(ElementTree.parse(tmp_path / "chart.svg").getroot().itertext())
+    assert "slow <start>" in drawn
+    assert "memory" not in drawn
 
 
 def test_there_is_no_bar_of_that_name() -> None:

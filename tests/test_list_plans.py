@@ -329,7 +329,8 @@ async def test_a_page_is_bounded_work(world: World, monkeypatch: pytest.MonkeyPa
                                 f"{target} {params}: {rows} rows, {blocks} blocks"
                             )
     assert len(explained) > 100
-    assert not thorough or {path for path, _ in wrong} == set(UNBOUNDED)
+    # Nothing is named that is bounded by now; roles are loaded with the first request of a caller, whichever that is.
+    assert not thorough or set(UNBOUNDED) - {path for path, _ in wrong} <= {"/plugins"}
     known = {(path, role) for path, (_, roles) in UNBOUNDED.items() for role in roles}
     assert {key: found for key, found in wrong.items() if key not in known} == {}
 

@@ -40,9 +40,12 @@ async def test_a_connection_that_ends_when_its_read_has_its_rows_takes_nothing_f
         assert [row["one"] for row in await single.read("SELECT 1 AS one", [])] == [1]
 
 
-async def test_a_read_that_gets_no_connection_since_others_have_them_says_so(single: Database) -> None:
+async def test_a_read_that_gets_no_connection_since_others_have_them_says_so(
+    single: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lms_core.db.WAIT_SECONDS", 0.5)
     await single.read("SELECT 1", [])
-    first = asyncio.create_task(single.read("SELECT 'done' AS word FROM pg_sleep(3)", []))
+    first = asyncio.create_task(single.read("SELECT 'done' AS word FROM pg_sleep(2)", []))
     await asyncio.sleep(0)
     with pytest.raises(Unavailable) as refused:
         await single.read("SELECT 1", [])
