@@ -27,6 +27,7 @@ from itertools import count
 from pathlib import Path
 
 SIZING = "lms bench sizes"
+BY_HAND = "measured by hand before `lms bench sizes` had it; replace it by that"
 ASSUMED = "assumed"
 
 
@@ -89,8 +90,8 @@ FIGURES: dict[str, Figure] = {
     "log that the disk takes": Figure(100.0, "MiB/s", ASSUMED),
     "a commit that wakes, before and after its flush": Figure(0.15, "ms", "benchmarks/notify.py"),
     "the wake-up of one listener": Figure(0.016, "ms of PostgreSQL's CPU", "benchmarks/notify.py"),
-    "a caller whom the process does not know, in the API": Figure(1.05, "ms of CPU", SIZING),
-    "a caller whom the process does not know, in PostgreSQL": Figure(0.99, "ms of CPU", SIZING),
+    "a caller whom the process does not know, in the API": Figure(1.05, "ms of CPU", BY_HAND),
+    "a caller whom the process does not know, in PostgreSQL": Figure(0.99, "ms of CPU", BY_HAND),
     "statements for such a caller": Figure(3, "", "docs/statements.md"),
     "callers that a process remembers": Figure(20_000, "", "lms_core/access_cache.py"),
     "life of a token": Figure(600, "s", "auth.access_token_minutes"),

@@ -20,6 +20,7 @@ from lms_core.config import Settings
 from lms_core.tracing import add_trace_id
 
 REDACTED = "[redacted]"
+ENCODER = msgspec.json.Encoder()
 LEAST_CHARACTERS = 12
 """A shorter secret of a setting may be an ordinary word; in addresses and after its name it is taken out nevertheless."""
 MARKS = ("eyj", "1.", "x-amz-", "://", "bearer ", "pass", "secret", "token", "key", "cook", "author")
@@ -149,8 +150,7 @@ class AccessLog:
             return
         if not logging.getLogger("lms.access").isEnabledFor(logging.INFO):
             return
-        redaction = self.redaction
-        text = msgspec.json.Encoder().encode_lines([self.line(one, redaction) for one in answers]).decode()
+        text = ENCODER.encode_lines([self.line(one, self.redaction) for one in answers]).decode()
         with self.handler.lock or nullcontext():
             try:
                 self.handler.stream.write(text)

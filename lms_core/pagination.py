@@ -249,10 +249,8 @@ class Listing:
         form = (given, later, most, readable.shape, *(guard.shape for guard in guards.values()))
         if form not in self.reads:
             # What is found by what it hangs under needs no other plan for other values; others depend on how many there are.
-            by_id = any(name.endswith("_id") for name in given)
-            is_walk = readable.gathers and not given
-            statement = self.statement(given, later, most, readable, guards, is_below=by_id)
-            self.reads[form] = Read(statement, plan_once=self.plan_once and (by_id or is_walk))
+            plan_once = self.plan_once and (is_below(given) or (readable.gathers and not given))
+            self.reads[form] = Read(self.statement(given, later, most, readable, guards), plan_once)
         return self.reads[form], values_of(readable, guards)
 
     def statement(
@@ -262,7 +260,6 @@ class Listing:
         most: int,
         readable: Filter,
         guards: Mapping[str, Filter],
-        is_below: bool,
     ) -> Select[*tuple[Any, ...]]:
         """The rows of a page, and one more."""
         conditions = [alive(self.model), *([] if self.where is None else [self.where])]
@@ -277,7 +274,7 @@ class Listing:
             statement = select(*chosen).where(*conditions, *others)
             return statement.order_by(*map(self.directed, self.order)).limit(literal_column(str(most)))
 
-        if is_below:
+        if is_below(given):
             # Below one thing rows are asked one by one: to gather all that one may read first could be everything.
             return first(columns, most, readable.write(self.model))
         everything = first(columns, most, readable.write_list(self.model))
@@ -331,6 +328,11 @@ class Listing:
         items = [self.item(row) for row in rows]
         ends = [[row[name] for name in self.key_names] for row in rows[: paging.limit][-1:]]
         return paging.answer(uow, fingerprint, items, ends[0] if ends else [])
+
+
+def is_below(given: Sequence[str]) -> bool:
+    """Whether a list is asked for by something that its rows hang under."""
+    return any(name.endswith("_id") for name in given)
 
 
 def table_of(model: type[Record]) -> type[Table]:

@@ -100,6 +100,11 @@ async def make_template() -> None:
     await run_setups(platform, demo=False)
 
 
+async def copy_template(database: str) -> None:
+    """A database of one's own, migrated, with its first super admin."""
+    await on_server(f'CREATE DATABASE "{database}" TEMPLATE "{TEMPLATE}"')
+
+
 async def on_server(statement: str) -> None:
     """One statement outside of every transaction."""
     connection = await asyncpg.connect(os.environ["LMS_DATABASE_URL"])
@@ -143,7 +148,7 @@ def settings(database_name: str) -> Settings:
 @pytest.fixture(scope="session")
 async def database(database_name: str) -> str:
     """The copy of the template."""
-    await on_server(f'CREATE DATABASE "{database_name}" TEMPLATE "{TEMPLATE}"')
+    await copy_template(database_name)
     return database_name
 
 

@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 import httpx2
+from mounted import routes_of
 from pydantic import TypeAdapter, ValidationError
 
-from lms_core.http import guarded_routes
 from lms_core.testing import Lms
 
 
@@ -17,9 +17,8 @@ class Promises:
     """The documented models of all routes' good answers."""
 
     def __init__(self, lms: Lms) -> None:
-        app = lms.client._transport.app.app.app  # type: ignore[attr-defined]
         self.adapters: dict[tuple[str, str, int], TypeAdapter[Any]] = {}
-        for route in guarded_routes(app):
+        for route in routes_of(lms):
             documented = {route.original_route.status_code or 200: route.original_route.response_model}
             documented |= {int(status): one["model"] for status, one in route.responses.items() if "model" in one}
             for method, (status, model) in itertools.product(route.methods, documented.items()):

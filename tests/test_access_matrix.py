@@ -10,10 +10,10 @@ from uuid import uuid4
 import httpx2
 import pytest
 from browser import finish
+from mounted import routes_of
 from promises import Promises
 from samples_of_kinds import IMPORT, SUBMISSION, provider_of, term_of
 
-from lms_core.http import guarded_routes
 from lms_core.sdk import new_id
 from lms_core.testing import PASSWORD, Caller, Lms, School
 
@@ -571,8 +571,7 @@ async def test_every_operation_has_one_entry(lms: Lms) -> None:
 
 
 async def test_the_public_operations_are_those_of_the_table(lms: Lms) -> None:
-    app = lms.client._transport.app.app.app  # type: ignore[attr-defined]
-    public = {(m, r.path) for r in guarded_routes(app) if r.original_route.guard.is_public for m in r.methods}
+    public = {(m, r.path) for r in routes_of(lms) if r.original_route.guard.is_public for m in r.methods}
     found = {operation for operation, route in (await operations(lms)).items() if route in public}
     assert found == set(PUBLIC)
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(REPOSITORY))
 from benchmarks import data
 from benchmarks.chart import draw
 from benchmarks.results import Result, compare, save
-from lms_core.testing import TEMPLATE, on_server, settings_for
+from lms_core.testing import copy_template, settings_for
 
 HELD = Result("reads", "quick", [0.5, 0.7, 0.6], "of it", ">=", 0.45)
 FAILED = Result("start", "slow <start>", [9.0], "s", "<=", 6)
@@ -52,7 +52,7 @@ async def test_the_data_is_the_same_each_time(database_name: str) -> None:
     found = []
     for number in range(2):
         name = f"{database_name}_bench_{number}"
-        await on_server(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}"')
+        await copy_template(name)
         url = settings_for(name).database_url
         await data.fill(url, 1_000)
         connection = await asyncpg.connect(url)

@@ -8,9 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from mounted import routes_of
 from samples_of_kinds import IMPORT
 
-from lms_core.http import guarded_routes
 from lms_core.sdk import Input
 from lms_core.testing import Lms, School
 
@@ -27,9 +27,8 @@ def with_random_ids(path: str) -> str:
 
 
 def guard_of(lms: Lms, method: str, path: str) -> Any:
-    app = lms.client._transport.app.app.app  # type: ignore[attr-defined]
     return next(
-        route.original_route.guard for route in guarded_routes(app) if route.path == path and method in route.methods
+        route.original_route.guard for route in routes_of(lms) if route.path == path and method in route.methods
     )
 
 

@@ -11,7 +11,7 @@ from lms_core.config import Settings
 from lms_core.logs import configure_logs
 from lms_core.pagination import Listing
 from lms_core.platform import load_platform
-from lms_core.testing import TEMPLATE, Caller, Lms, application, on_server, settings_for
+from lms_core.testing import Caller, Lms, application, copy_template, settings_for
 
 pytestmark = pytest.mark.anyio
 LISTS = {
@@ -30,7 +30,7 @@ async def schools(database_name: str, settings: Settings) -> AsyncIterator[tuple
     """A database of its own, with few rows, of several schools in turn; callers, and what each list of theirs should be."""
     name = f"{database_name}_far"
     configure_logs(settings)
-    await on_server(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}"')
+    await copy_template(name)
     async with application(load_platform(settings_for(name))) as lms:
         schools = [await lms.make_school() for _ in range(3)]
         admin = await lms.admin()

@@ -24,7 +24,7 @@ from lms_core.db import READ_SETTINGS, Database
 from lms_core.logs import configure_logs
 from lms_core.pagination import Paging
 from lms_core.platform import load_platform
-from lms_core.testing import TEMPLATE, Caller, Lms, School, application, on_server, settings_for
+from lms_core.testing import Caller, Lms, School, application, copy_template, settings_for
 
 pytestmark = pytest.mark.anyio
 MOST_ROWS = 5_000
@@ -188,7 +188,7 @@ async def world(database_name: str, settings: Settings) -> AsyncIterator[World]:
     """A database of its own: other tests look through whole lists."""
     name = f"{database_name}_plans"
     configure_logs(settings)
-    await on_server(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}"')
+    await copy_template(name)
     async with application(load_platform(settings_for(name))) as lms:
         url = lms.context.settings.database_url
         school = await lms.make_school()

@@ -10,7 +10,7 @@ import pytest
 from installed import environment, install, lms
 from running import REPOSITORY, served
 
-from lms_core.testing import ADMIN_EMAIL, ADMIN_PASSWORD, TEMPLATE, Caller, on_server, settings_for
+from lms_core.testing import ADMIN_EMAIL, ADMIN_PASSWORD, Caller, copy_template, settings_for
 from lms_core.testing import Lms as Application
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parent / "announcements" / "lms_announcements"
 
 async def test_it_joins_without_any_change_elsewhere(tmp_path: Path) -> None:
     database = "lms_outside"
-    await on_server(f'CREATE DATABASE "{database}" TEMPLATE "{TEMPLATE}"')
+    await copy_template(database)
     install(SOURCE, tmp_path, "announcements")
     toml = (REPOSITORY / "plugins.toml").read_text() + "\n[plugins.announcements]\nenabled = true\n"
     variables = environment(tmp_path, toml, LMS_DATABASE_URL=settings_for(database).database_url)
