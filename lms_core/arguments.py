@@ -38,6 +38,8 @@ class Taken:
     source: int
     alias: str
     field: Any
+    is_required: bool
+    default: Any
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ class Plan:
         for one in self.taken:
             value = sources[one.source].get(one.alias)
             if value is None:
-                if one.field.field_info.is_required():
+                if one.is_required:
                     return None
-                found[one.name] = one.field.default
+                found[one.name] = one.default
                 continue
             found[one.name], errors = one.field.validate(value, found)
             if errors:
@@ -127,8 +129,8 @@ def plan_of_call(dependant: Dependant) -> Plan | None:
     if not all(is_simple(field) for _, field in fields) or not all(map(is_whole_body, dependant.body_params)):
         return None
     taken = (
-        *(Taken(field.name, source, field.alias, field) for source, field in fields),
-        *(Taken(field.name, BODY, WHOLE, field) for field in dependant.body_params),
+        *(taken_from(source, field.alias, field) for source, field in fields),
+        *(taken_from(BODY, WHOLE, field) for field in dependant.body_params),
     )
     known = tuple(plan for plan in below if plan is not None)
     return (
@@ -136,6 +138,12 @@ def plan_of_call(dependant: Dependant) -> Plan | None:
         if len(known) == len(below)
         else None
     )
+
+
+def taken_from(source: int, alias: str, field: Any) -> Taken:
+    """One argument, with what FastAPI would find out about it for each request."""
+    is_required = field.field_info.is_required()
+    return Taken(field.name, source, alias, field, is_required, None if is_required else field.default)
 
 
 def is_simple(field: Any) -> bool:

@@ -16,6 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -40,7 +41,8 @@ from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
 from lms_core.errors import Unavailable
-from lms_core.session import AWAY, BUSY, Connecting, DirectSession, refuse_closed, refuse_dead
+from lms_core.read_pool import ReadPool
+from lms_core.session import AWAY, Connecting, DirectSession, refuse_closed
 
 log = logging.getLogger("lms.database")
 
@@ -48,8 +50,6 @@ LOCK_TIMEOUT_MS = 2_000
 STATEMENT_TIMEOUT_MS = 30_000
 IDLE_TRANSACTION_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_SECONDS = 2.0
-WAIT_SECONDS = 5.0
-"""For a connection that other reads have: longer than the watch takes to notice that the database is away."""
 WATCH_INTERVAL_SECONDS = 0.3
 WATCH_TIMEOUT_SECONDS = 1.0
 LOCK_AGAIN_SECONDS = 0.1
@@ -183,23 +183,6 @@ def sqlalchemy_url(url: str) -> str:
     return urlunsplit(urlsplit(url)._replace(scheme="postgresql+asyncpg"))
 
 
-async def keep_settings(connection: asyncpg.Connection) -> None:
-    """Instead of RESET ALL when a read connection goes back: reads set nothing, so there is nothing to reset."""
-
-
-async def waited_for(pool: asyncpg.Pool) -> asyncpg.pool.PoolConnectionProxy:
-    """A connection that somebody else may have now; 503 `busy` when nobody gives one back in time."""
-    try:
-        # asyncpg's own limit would make a task for each.
-        async with asyncio.timeout(WAIT_SECONDS):
-            return await pool.acquire()
-    except TimeoutError as error:
-        if pool.get_size() < pool.get_max_size():
-            # It was no other read that it waited for, but PostgreSQL.
-            raise
-        raise Unavailable(BUSY, "busy", 1) from error
-
-
 WRITE_SETTINGS = {
     "jit": "off",
     "timezone": "UTC",
@@ -228,7 +211,6 @@ class Database:
         self.url = url
         self.direct_url = direct_url or url
         self.pooled = self.direct_url != url
-        self.read_pool_size = read_pool
         self.engine: AsyncEngine = create_async_engine(
             sqlalchemy_url(url),
             # Sessions begin and end their transactions by themselves (session.py).
@@ -251,9 +233,7 @@ class Database:
             },
         )
         self.connections: weakref.WeakSet[asyncpg.Connection] = weakref.WeakSet()
-        self.reads: dict[bool, asyncpg.Pool] = {}
-        self.reading = {False: 0, True: 0}
-        self.reads_lock = asyncio.Lock()
+        self.reads = {once: ReadPool(partial(self.open_read, once), read_pool) for once in (False, True)}
         self.listeners: list[Callable[[str], None]] = []
         self.watching = False
         self.away = False
@@ -281,73 +261,42 @@ class Database:
         pool: Any = self.engine.pool
         used = {"write": (pool.checkedout(), pool.size())}
         for plan_once, reads in self.reads.items():
-            name = "read once planned" if plan_once else "read"
-            used[name] = (reads.get_size() - reads.get_idle_size(), reads.get_max_size())
+            used["read once planned" if plan_once else "read"] = (reads.used, reads.size)
         return used
 
     async def read(self, sql: str, arguments: Sequence[Any], plan_once: bool = False) -> list[asyncpg.Record]:
         """Run one read in autocommit; the connection is held for the query only."""
         self.refuse_while_away()
-        pool = self.reads.get(plan_once) or await self.open_reads(plan_once)
         self.statements += 1
-        # Where one is free there is nothing to wait for, and a time limit would cost more than taking it.
-        has_free = self.reading[plan_once] < self.read_pool_size
-        self.reading[plan_once] += 1
-        try:
-            return await self.read_from(pool, has_free, sql, arguments)
-        finally:
-            self.reading[plan_once] -= 1
+        return await self.reads[plan_once].fetch(sql, arguments)
 
-    async def read_from(
-        self, pool: asyncpg.Pool, has_free: bool, sql: str, arguments: Sequence[Any]
-    ) -> list[asyncpg.Record]:
-        """Run one read on a connection of a pool."""
-        connection = await (pool.acquire() if has_free else waited_for(pool))
-        try:
-            rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-        except (asyncpg.InternalClientError, AttributeError) as error:
-            refuse_dead(connection, error)
-            raise
-        finally:
-            # asyncpg gives back in a task of its own. A connection that ends just before is back in the pool by then,
-            # and asyncpg complains; what was read is whole all the same.
-            with contextlib.suppress(asyncpg.InternalClientError):
-                await pool.release(connection)
-        return rows
-
-    async def open_reads(self, plan_once: bool) -> asyncpg.Pool:
-        """Open a read pool on first use, so that a process starts while the database is away."""
-        async with self.reads_lock:
-            # Whoever waited here may have learned meanwhile that nobody answers.
-            self.refuse_while_away()
-            if plan_once not in self.reads:
-                self.reads[plan_once] = await asyncpg.create_pool(
-                    self.url,
-                    min_size=1,
-                    max_size=self.read_pool_size,
-                    timeout=CONNECT_TIMEOUT_SECONDS,
-                    max_inactive_connection_lifetime=0,
-                    # Else a long statement (many read rules make one) would be parsed and planned each time anew.
-                    max_cacheable_statement_size=0,
-                    reset=keep_settings,
-                    init=self.prepare_read,
-                    server_settings=self.allowed(
-                        {
-                            "application_name": "lms read",
-                            **READ_SETTINGS,
-                            "plan_cache_mode": "force_generic_plan" if plan_once else "auto",
-                        }
-                    ),
-                )
-            return self.reads[plan_once]
-
-    async def prepare_read(self, connection: asyncpg.Connection) -> None:
-        """JSON columns stay JSON text on the way out: nothing is parsed only to be written again."""
+    async def open_read(self, plan_once: bool) -> asyncpg.Connection:
+        """A connection for reads. JSON stays JSON text on it: nothing is parsed only to be written again."""
+        # Whoever waited for its turn may have learned meanwhile that nobody answers.
+        self.refuse_while_away()
+        connection = await asyncpg.connect(
+            self.url,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            # Else a long statement (many read rules make one) would be parsed and planned each time anew.
+            max_cacheable_statement_size=0,
+            server_settings=self.allowed(
+                {
+                    "application_name": "lms read",
+                    **READ_SETTINGS,
+                    "plan_cache_mode": "force_generic_plan" if plan_once else "auto",
+                }
+            ),
+        )
         self.connections.add(connection)
-        for kind in ("json", "jsonb"):
-            await connection.set_type_codec(
-                kind, encoder=json.dumps, decoder=lambda raw: msgspec.Raw(raw.encode()), schema="pg_catalog"
-            )
+        try:
+            for kind in ("json", "jsonb"):
+                await connection.set_type_codec(
+                    kind, encoder=json.dumps, decoder=lambda raw: msgspec.Raw(raw.encode()), schema="pg_catalog"
+                )
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     def session(self) -> DirectSession:
         """A new session; its transaction begins with its first statement."""
@@ -445,8 +394,7 @@ class Database:
             with contextlib.suppress(asyncio.CancelledError):
                 await self.watch_task
         for pool in self.reads.values():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(pool.close(), CONNECT_TIMEOUT_SECONDS)
+            await pool.close()
         await self.engine.dispose()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from secrets import token_hex
+from collections import defaultdict
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lms_core import tracing
+from lms_core.db import new_id
 from lms_core.logs import REQUEST_ID, Answered, access_log
 
 log = structlog.get_logger("lms.access")
@@ -34,7 +35,8 @@ SECURITY_HEADERS = [
 """What browsers are told (OWASP's REST security cheat sheet)."""
 HTTPS_ONLY = [(b"strict-transport-security", b"max-age=31536000")]
 NO_FRAMES = b"frame-ancestors 'none'"
-"""The pages with the API's documents run scripts; nothing else may."""
+OF_PAGES = (b"content-type", b"text/html; charset=utf-8")
+"""As Starlette sends pages. Those with the API's documents run scripts; nothing else may."""
 MOMENT_SECONDS = 0.05
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -53,7 +55,7 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = requested_id(scope) or token_hex(16)
+        request_id = requested_id(scope) or new_id().hex
         scope["lms_request_id"] = request_id
         method = scope["method"]
         labelled = method if method in METHODS else "other"
@@ -71,7 +73,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                more = self.of_pages if is_page(message["headers"]) else self.of_data
+                more = self.of_pages if OF_PAGES in message["headers"] else self.of_data
                 own = [(name.lower().encode(), value.encode()) for name, value in always.items()]
                 message["headers"] = [*message["headers"], *more, *own]
             elif is_head and message["type"] == "http.response.body":
@@ -134,20 +136,19 @@ class Answers:
         self.is_due = False
         IN_FLIGHT.set(self.in_flight)
         told, self.waiting = self.waiting, []
+        alike: dict[tuple[str, str, str], list[Answered]] = defaultdict(list)
         for one in told:
-            method = one.method if one.method in METHODS else "other"
-            REQUESTS.labels(method, one.route, str(one.status)).inc()
-            DURATION.labels(method, one.route).observe(one.seconds)
+            alike[one.method if one.method in METHODS else "other", one.route, str(one.status)].append(one)
+        for (method, route, status), answered in alike.items():
+            REQUESTS.labels(method, route, status).inc(len(answered))
+            duration = DURATION.labels(method, route)
+            for one in answered:
+                duration.observe(one.seconds)
         if told:
             access_log.write(told)
 
 
 answers = Answers()
-
-
-def is_page(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether an answer is shown by a browser: the API's documents are."""
-    return any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers)
 
 
 def requested_id(scope: Scope) -> str | None:

@@ -342,11 +342,12 @@ def table_of(model: type[Record]) -> type[Table]:
     return model
 
 
-def decoded(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose JSON columns are parsed: one pool gives them as PostgreSQL writes them, the other parsed."""
-    return {
-        name: msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value for name, value in row.items()
-    }
+def decoded(row: dict[str, Any]) -> dict[str, Any]:
+    """The same row, its JSON columns parsed: one pool gives them as PostgreSQL writes them, the other parsed."""
+    for name, value in row.items():
+        if type(value) is msgspec.Raw:
+            row[name] = msgspec.json.decode(value)
+    return row
 
 
 def values_of(readable: Filter, guards: Mapping[str, Filter]) -> dict[str, Any]:

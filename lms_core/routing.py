@@ -199,7 +199,8 @@ class GuardedRoute(APIRoute):
     ) -> Response:
         """Run the endpoint in a unit of work; again, when the database asks for it."""
         for attempt in range(TRIES):
-            address = None if request.client is None else request.client.host
+            client = request.scope.get("client")
+            address = None if client is None else client[0]
             arrived = request.scope.get("lms_arrived", request.scope["lms_started"])
             uow = UnitOfWork(context, access, request.scope.get("lms_request_id"), address, arrived)
             request.scope["lms_uow"] = uow

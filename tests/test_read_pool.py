@@ -1,4 +1,4 @@
-"""The connections that reads take: what happens when one ends at a bad moment, and when all are taken."""
+"""The connections that reads take: what happens when one ends at a bad moment, when all are taken, and when somebody gives up."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from lms_core.testing import Lms
 
 pytestmark = pytest.mark.anyio
 
+SLOW = "SELECT 'done' AS word FROM pg_sleep(1)"
+
 
 @pytest.fixture
 async def single(lms: Lms) -> AsyncIterator[Database]:
@@ -24,30 +26,104 @@ async def single(lms: Lms) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_a_connection_that_ends_when_its_read_has_its_rows_takes_nothing_from_it(
-    single: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fetch = asyncpg.Connection.fetch
+def used(database: Database) -> int:
+    """Connections for reads that are lent now."""
+    return database.usage()["read"][0]
 
-    async def fetch_and_end(connection: asyncpg.Connection, *arguments: Any) -> Any:
-        rows = await fetch(connection, *arguments)
-        # Before asyncpg's task that gives it back has begun.
-        asyncio.get_running_loop().call_soon(connection.terminate)
-        return rows
 
-    monkeypatch.setattr(asyncpg.Connection, "fetch", fetch_and_end)
-    for _ in range(3):
-        assert [row["one"] for row in await single.read("SELECT 1 AS one", [])] == [1]
+async def backend(database: Database) -> int:
+    """Which process of PostgreSQL answers."""
+    [row] = await database.read("SELECT pg_backend_pid() AS pid", [])
+    return int(row["pid"])
+
+
+async def test_a_connection_stays_and_one_that_ended_is_replaced(single: Database) -> None:
+    first = await backend(single)
+    assert await backend(single) == first
+    for connection in list(single.connections):
+        connection.terminate()
+    assert await backend(single) != first
+    assert used(single) == 0
+
+
+async def test_an_error_of_the_server_leaves_the_connection(single: Database) -> None:
+    first = await backend(single)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await single.read("SELECT 1 / 0", [])
+    assert await backend(single) == first
 
 
 async def test_a_read_that_gets_no_connection_since_others_have_them_says_so(
     single: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lms_core.db.WAIT_SECONDS", 0.5)
-    await single.read("SELECT 1", [])
+    monkeypatch.setattr("lms_core.read_pool.WAIT_SECONDS", 0.5)
     first = asyncio.create_task(single.read("SELECT 'done' AS word FROM pg_sleep(2)", []))
     await asyncio.sleep(0)
     with pytest.raises(Unavailable) as refused:
         await single.read("SELECT 1", [])
     assert refused.value.code == "busy"
     assert [row["word"] for row in await first] == ["done"]
+    # Whoever gave up stands in nobody's way.
+    assert await backend(single)
+
+
+async def test_who_waits_longest_is_next(single: Database) -> None:
+    order: list[int] = []
+
+    async def read(number: int) -> None:
+        await single.read("SELECT pg_sleep(0.01)", [])
+        order.append(number)
+
+    await asyncio.gather(*map(read, range(8)))
+    assert order == list(range(8))
+
+
+async def test_a_read_that_nobody_waits_for_any_more_is_stopped_in_the_database(lms: Lms, single: Database) -> None:
+    await backend(single)
+    given_up = asyncio.create_task(single.read("SELECT pg_sleep(20)", []))
+    next_one = asyncio.create_task(backend(single))
+    await asyncio.sleep(0.2)
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    assert await asyncio.wait_for(next_one, 5)
+    left = await lms.sql(
+        "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20)' AND state = 'active'"
+    )
+    assert left[0]["n"] == 0
+    assert used(single) == 0
+
+
+@pytest.mark.parametrize("given_already", [False, True], ids=["while it waits", "when its turn has come"])
+async def test_who_gives_up_waiting_takes_no_connection_with_them(single: Database, given_already: bool) -> None:
+    await backend(single)
+    if given_already:
+        # Its turn comes and it gives up within one step of the loop.
+        connection = await single.reads[False].take()
+        waiting = asyncio.create_task(backend(single))
+        await asyncio.sleep(0)
+        single.reads[False].give_back(connection)
+        waiting.cancel()
+    else:
+        first = asyncio.create_task(single.read(SLOW, []))
+        waiting = asyncio.create_task(backend(single))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await first
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert used(single) == 0
+    assert await backend(single)
+
+
+async def test_what_cannot_be_opened_takes_no_place(single: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = asyncpg.connect
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise OSError
+
+    monkeypatch.setattr(asyncpg, "connect", refuse)
+    results = await asyncio.gather(*(single.read("SELECT 1", []) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [OSError] * 3
+    monkeypatch.setattr(asyncpg, "connect", connect)
+    assert await backend(single)
