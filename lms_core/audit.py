@@ -6,7 +6,7 @@ tells of what never came to be. The database refuses to change or remove an entr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -104,17 +104,21 @@ def note_changes(session: Session, *_: Any) -> None:
     if trail is None:
         return
     for row in kinds_among(session.new):
-        given = {name: getattr(row, name) for name in audited_columns(type(row))}
-        created = {
-            name: {"before": None, "after": as_shown(type(row), name, value)}
-            for name, value in given.items()
-            if value is not None
-        }
-        trail.note(CREATED, kind_name(type(row)), row.id, created)
+        note_created(trail, type(row), row.id, {name: getattr(row, name) for name in audited_columns(type(row))})
     for row in kinds_among(session.dirty):
         changed = changes_of(row)
         if changed:
             trail.note(CHANGED, kind_name(type(row)), row.id, changed)
+
+
+def note_created(trail: Trail, model: type[Table], id: UUID, given: Mapping[str, Any]) -> None:
+    """A new row with what it was given."""
+    created = {
+        name: {"before": None, "after": as_shown(model, name, value)}
+        for name, value in given.items()
+        if value is not None and name not in BOOKKEEPING
+    }
+    trail.note(CREATED, kind_name(model), id, created)
 
 
 def kinds_among(rows: Iterable[object]) -> list[Table]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func, select, text
+from sqlalchemy import String, bindparam, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 
 from lms_core.csv_table import Row
 from lms_core.errors import Problem
 from lms_core.imports import Import, Importer, ImportRow, ImportStarted, Planned, UndoRequested
+from lms_core.statements import Write, as_json
 from lms_core.uow import Context, UnitOfWork
 
 log = structlog.get_logger("lms.imports")
@@ -32,6 +34,18 @@ STUCK = text(
         AND e.payload->>'import_id' = core_import.id::text AND d.done_at IS NULL AND d.dead_at IS NULL
     )
     """
+)
+
+
+MARK_DONE = Write(
+    text(
+        """
+        UPDATE core_import_row SET state = 'done', action = done.action, object_id = done.object_id,
+            changes = done.changes, kept = done.kept, memo = done.memo
+        FROM json_populate_recordset(CAST(NULL AS core_import_row), CAST(:rows AS json)) done
+        WHERE core_import_row.import_id = done.import_id AND core_import_row.number = done.number
+        """
+    ).bindparams(bindparam("rows", type_=String()))
 )
 
 
@@ -113,10 +127,15 @@ async def apply_chunk(uow: UnitOfWork, import_id: UUID) -> bool:
             where = f"line {row.line}" if row.line else f"{row.object_id}, which the file lacks"
             raise RowsInTheWay(f"{where}: {plan.errors[0].detail}")
     await importer.apply(uow, job, planned)
-    for row, plan in zip(rows, planned, strict=True):
-        row.state, row.action, row.object_id = "done", plan.action, plan.object_id
-        row.changes, row.kept, row.memo = plan.changes, plan.kept, plan.memo
-        job.counts = {**job.counts, plan.action: job.counts.get(plan.action, 0) + 1}
+    done = [
+        {
+            "import_id": job.id, "number": row.number, "action": plan.action, "object_id": plan.object_id,
+            "changes": plan.changes, "kept": plan.kept, "memo": plan.memo,
+        }
+        for row, plan in zip(rows, planned, strict=True)
+    ]  # fmt: skip
+    await MARK_DONE.run(uow.session, rows=as_json(done))
+    job.counts = dict(Counter(job.counts) + Counter(plan.action for plan in planned))
     job.rows_done += len(rows)
     return True
 

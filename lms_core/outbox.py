@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from lms_core.db import new_id
-from lms_core.statements import Write
+from lms_core.statements import Write, as_json
 from lms_core.tracing import traceparent
 
 if TYPE_CHECKING:
@@ -135,13 +135,6 @@ STORE = Write(
         ),
     )
 )
-"""Rows as JSON: the driver takes longer to write them as an array for each column."""
-ENCODER = msgspec.json.Encoder(enc_hook=str)
-
-
-def as_json(rows: list[dict[str, Any]]) -> str:
-    """What `STORE` takes."""
-    return ENCODER.encode(rows).decode()
 
 
 def order_key(handler: Handler, event: Event) -> str | None:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import JSON, Select
+import msgspec
+from sqlalchemy import JSON, Select, String, bindparam, text
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter
 
-from lms_core.db import Database
+from lms_core.db import Database, Record
 from lms_core.session import DirectSession, Rows
 
 
@@ -109,3 +111,22 @@ class Write(Compiled):
     async def run(self, session: DirectSession, **given: Any) -> Rows:
         """Do it; the rows that it returns."""
         return await self.in_transaction(session, given)
+
+
+ENCODER = msgspec.json.Encoder(enc_hook=str)
+
+
+def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Many rows as one parameter: the driver takes longer to write them as an array for each column."""
+    return ENCODER.encode(rows).decode()
+
+
+@cache
+def inserting(model: type[Record], columns: tuple[str, ...]) -> Write:
+    """An insert of `rows`, given `as_json`, each with these columns."""
+    table, listed = model.__tablename__, ", ".join(columns)
+    statement = f"""
+        INSERT INTO {table} ({listed})
+        SELECT {listed} FROM json_populate_recordset(CAST(NULL AS {table}), CAST(:rows AS json))
+    """
+    return Write(text(statement).bindparams(bindparam("rows", type_=String())))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -18,9 +18,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlmodel import select
 
 from lms_core.access_cache import AccessCache
-from lms_core.audit import SESSION_KEY, Trail
+from lms_core.audit import SESSION_KEY, Trail, note_created
 from lms_core.config import Settings
-from lms_core.db import Database, Table, natural_key_index
+from lms_core.db import Database, Record, Table, natural_key_index
 from lms_core.errors import Forbidden, NotFound, StateConflict, Unavailable
 from lms_core.etags import check_if_match
 from lms_core.kinds import alive, holding, kind_name
@@ -28,6 +28,7 @@ from lms_core.outbox import store_events
 from lms_core.permissions import Access, Filter
 from lms_core.replica import Replica
 from lms_core.session import DirectSession
+from lms_core.statements import as_json, inserting
 from lms_core.turns import Turns
 from lms_core.types import Event
 
@@ -327,10 +328,29 @@ class UnitOfWork:
         self.session.add(row)
         await self.flush()
 
+    async def add_all(self, model: type[Record], rows: Sequence[dict[str, Any]]) -> None:
+        """Insert many rows now, in one statement; all have the same columns, the id among them. 409 as in `add`.
+
+        The audit trail tells of each as if it had been added by itself, which takes some ten times as long.
+        """
+        if not rows:
+            return
+        with self.refusing_taken_keys():
+            await inserting(model, tuple(rows[0])).run(self.session, rows=as_json(rows))
+        if issubclass(model, Table):
+            for row in rows:
+                note_created(self.trail, model, row["id"], row)
+
     async def flush(self) -> None:
         """Send pending changes to the database; 409 `natural_key_taken` as in `add`."""
-        try:
+        with self.refusing_taken_keys():
             await self.session.flush()
+
+    @contextmanager
+    def refusing_taken_keys(self) -> Iterator[None]:
+        """409 for a natural key that a live row has."""
+        try:
+            yield
         except IntegrityError as error:
             constraint = constraint_name(error)
             for kind in self.context.platform.kinds.by_name.values():

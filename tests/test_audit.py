@@ -6,10 +6,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from lms_users.models import User
 from samples_of_kinds import SAMPLES
 from sqlalchemy.exc import DBAPIError
 
 from lms_core.audit import HIDDEN, LONGEST_TEXT
+from lms_core.db import new_id
+from lms_core.errors import StateConflict
 from lms_core.testing import Lms, School
 
 pytestmark = pytest.mark.anyio
@@ -136,3 +139,32 @@ async def test_bulk_enrollments_and_promotions_are_told_one_by_one(lms: Lms, sch
     await school.principal.patch(f"/enrollments/{results[0]['enrollment_id']}", {"state": "dropped"})
     promoted = (await trail(lms, "enrollments.enrollment", results[1]["enrollment_id"]))[-1]
     assert promoted["changes"]["state"] == {"before": "waitlisted", "after": "active"}
+
+
+async def test_many_rows_at_once_are_told_like_each_by_itself(lms: Lms, school: School) -> None:
+    def row(text: str) -> dict[str, Any]:
+        key = f"{uuid4().hex}@example.org"
+        return {"id": new_id(), "email": f"{text}{key}", "email_key": key, "full_name": text, "is_active": False}
+
+    texts = ['"Quoted" \\ and ünï', "x" * (LONGEST_TEXT // 4)]
+    by_itself, at_once = [row(text) for text in texts], [row(text) for text in texts]
+    async with lms.context.unit_of_work() as uow:
+        for each in by_itself:
+            await uow.add(User(**each))
+        await uow.add_all(User, at_once)
+    for one, other in zip(by_itself, at_once, strict=True):
+        stored = [await lms.sql("SELECT * FROM users_user WHERE id = :id", id=each["id"]) for each in (one, other)]
+        kept = [
+            {name: rows[0][name] for name in rows[0] if name not in {"id", "email", "email_key"}} for rows in stored
+        ]
+        assert kept[0] == kept[1]
+        assert stored[1][0]["email"] == other["email"]
+        [first], [second] = [await trail(lms, "users.user", str(each["id"])) for each in (one, other)]
+        assert first["changes"].keys() == second["changes"].keys()
+        assert second["changes"]["email"] == {"before": None, "after": other["email"]}
+        assert first["changes"]["full_name"] == second["changes"]["full_name"]
+        assert (first["action"], second["action"]) == ("created", "created")
+    with pytest.raises(StateConflict) as refused:
+        async with lms.context.unit_of_work() as uow:
+            await uow.add_all(User, [row("new"), {**at_once[0], "id": new_id()}])
+    assert refused.value.code == "natural_key_taken"

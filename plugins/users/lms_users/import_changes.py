@@ -29,14 +29,16 @@ FIELDS = ("email", "full_name", "is_active")
 
 async def create_users(uow: UnitOfWork, job: Import, planned: Sequence[Planned]) -> None:
     """New users, in one statement."""
+    rows = []
     for plan in planned:
         plan.object_id = new_id()
         after = {field: plan.changes[field]["after"] for field in FIELDS if field in plan.changes}
-        uow.session.add(User(id=plan.object_id, email_key=email_key(after["email"]), **after))
+        row = {"id": plan.object_id, "email_key": email_key(after["email"]), "is_active": True, **after}
+        rows.append(row)
         uow.emit(UserCreated(user_id=plan.object_id))
-        if job.options["invite"] and after.get("is_active", True):
+        if job.options["invite"] and row["is_active"]:
             uow.emit(UserInvited(user_id=plan.object_id))
-    await uow.flush()
+    await uow.add_all(User, rows)
 
 
 async def change_user(uow: UnitOfWork, plan: Planned) -> None:
@@ -61,6 +63,7 @@ async def set_fields(uow: UnitOfWork, user: User, values: dict[str, Any]) -> Non
 async def give_roles(uow: UnitOfWork, job: Import, planned: Sequence[Planned]) -> None:
     """The roles that were planned, in one statement; the actor may give them, as the plan has found."""
     bundles: dict[str, Bundle] = {}
+    rows: list[dict[str, Any]] = []
     for plan in planned:
         if "role" not in plan.changes or plan.object_id is None:
             continue
@@ -71,30 +74,30 @@ async def give_roles(uow: UnitOfWork, job: Import, planned: Sequence[Planned]) -
             if bundles[name].role_id is not None:
                 await uow.hold(ROLE, bundles[name].role_id)  # type: ignore[arg-type]
         if plan.action != "create":
+            uow.announce(f"user:{plan.object_id}")
             await grants.clear_expired(
                 uow, plan.object_id, RoleGrant.model_construct(role=name, institution_id=job.scope_id)
             )
-        given = Grant(
-            id=new_id(), user_id=plan.object_id, role=name, role_id=bundles[name].role_id,
-            institution_id=job.scope_id, granted_by=uow.access.actor_id,
+        id = new_id()
+        rows.append(
+            {
+                "id": id, "user_id": plan.object_id, "role": name, "role_id": bundles[name].role_id,
+                "institution_id": job.scope_id, "granted_by": uow.access.actor_id,
+            }
         )  # fmt: skip
-        uow.session.add(given)
-        plan.memo["grant_id"] = str(given.id)
+        plan.memo["grant_id"] = str(id)
         uow.emit(
-            RoleGranted(
-                grant_id=given.id, user_id=given.user_id, role=name, institution_id=job.scope_id, expires_at=None
-            )
+            RoleGranted(grant_id=id, user_id=plan.object_id, role=name, institution_id=job.scope_id, expires_at=None)
         )
-        uow.announce(f"user:{plan.object_id}")
+    await uow.add_all(Grant, rows)
 
 
 async def remember(uow: UnitOfWork, job: Import, planned: Sequence[Planned]) -> None:
     """What this import said about users, instead of what earlier ones did."""
     gone = [UUID(plan.memo["before"]["user_id"]) for plan in planned if plan.memo["before"] is not None]
     await forget(uow, job, [*gone, *(plan.object_id for plan in planned if plan.object_id is not None)])
-    for plan in planned:
-        if plan.object_id is not None:
-            uow.session.add(record_of(job, plan.object_id, plan.memo))
+    rows = [record_of(job, plan.object_id, plan.memo) for plan in planned if plan.object_id is not None]
+    await uow.add_all(Imported, rows)
 
 
 async def remember_as_before(uow: UnitOfWork, job: Import, rows: Sequence[ImportRow]) -> None:
@@ -109,11 +112,8 @@ async def remember_as_before(uow: UnitOfWork, job: Import, rows: Sequence[Import
         if row.object_id is not None and now.get(row.object_id) in (None, (row.memo["external_id"], row.memo["said"]))
     ]
     await forget(uow, job, [row.object_id for row in mine if row.object_id is not None])
-    for row in mine:
-        before = row.memo["before"]
-        if before is not None:
-            uow.session.add(record_of(job, UUID(before["user_id"]), before))
-    await uow.session.flush()
+    before = [row.memo["before"] for row in mine if row.memo["before"] is not None]
+    await uow.add_all(Imported, [record_of(job, UUID(one["user_id"]), one) for one in before])
 
 
 async def forget(uow: UnitOfWork, job: Import, user_ids: Sequence[UUID]) -> None:
@@ -126,9 +126,10 @@ async def forget(uow: UnitOfWork, job: Import, user_ids: Sequence[UUID]) -> None
     )
 
 
-def record_of(job: Import, user_id: UUID, kept: dict[str, Any]) -> Imported:
+def record_of(job: Import, user_id: UUID, kept: dict[str, Any]) -> dict[str, Any]:
     """A row of what an import said."""
-    return Imported(institution_id=job.scope_id, user_id=user_id, external_id=kept["external_id"], said=kept["said"])
+    known = {"external_id": kept["external_id"], "said": kept["said"]}
+    return {"id": new_id(), "institution_id": job.scope_id, "user_id": user_id, **known}
 
 
 async def change_back(uow: UnitOfWork, job: Import, row: ImportRow, user: User) -> str | None:
