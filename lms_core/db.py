@@ -1,7 +1,7 @@
 """The database: table bases, the pools, and the watch over them.
 
-Writes go through a session (session.py, uow.py). Reads go straight to an autocommit, read-only asyncpg pool, as SQL that
-is compiled once (statements.py).
+Writes go through a session (session.py, uow.py). Reads go straight to asyncpg, on connections that commit by themselves
+and only read (read_pool.py), as SQL that is compiled once (statements.py).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from uuid_utils import uuid7
 
 from lms_core.errors import Unavailable
 from lms_core.read_pool import ReadPool
-from lms_core.session import AWAY, Connecting, DirectSession, refuse_closed
+from lms_core.session import AWAY, Connecting, DirectSession, refuse_closed, refuse_dead
 
 log = logging.getLogger("lms.database")
 
@@ -298,6 +298,10 @@ class Database:
                 await connection.set_type_codec(
                     kind, encoder=json.dumps, decoder=lambda raw: msgspec.Raw(raw.encode()), schema="pg_catalog"
                 )
+        except (asyncpg.InternalClientError, AttributeError) as error:
+            # The watch may end it before it is complete.
+            refuse_dead(connection, error)
+            raise
         except BaseException:
             connection.terminate()
             raise

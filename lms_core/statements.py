@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import JSON, Select, String, bindparam, text
+from sqlalchemy import JSON, LargeBinary, Select, String, bindparam, inspect, text
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -123,8 +123,11 @@ def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
 
 @cache
 def inserting(model: type[Record], columns: tuple[str, ...]) -> Write:
-    """An insert of `rows`, given `as_json`, each with these columns."""
-    table, listed = model.__tablename__, ", ".join(columns)
+    """An insert of `rows`, given `as_json`, each with these columns; of none with bytes, which JSON cannot hold."""
+    kept = inspect(model).local_table.columns
+    if any(isinstance(kept[name].type, LargeBinary) for name in columns):
+        raise TypeError(f"{model.__name__} has bytes in one of {', '.join(columns)}; insert those with a Write.")
+    table, listed = model.__tablename__, ", ".join(map(DIALECT.identifier_preparer.quote, columns))
     statement = f"""
         INSERT INTO {table} ({listed})
         SELECT {listed} FROM json_populate_recordset(CAST(NULL AS {table}), CAST(:rows AS json))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
-from lms_users.models import User
+from lms_courses.models import Course
+from lms_users.models import Grant, Imported, User
 from samples_of_kinds import SAMPLES
 from sqlalchemy.exc import DBAPIError
 
 from lms_core.audit import HIDDEN, LONGEST_TEXT
-from lms_core.db import new_id
+from lms_core.db import Record, Table, new_id
 from lms_core.errors import StateConflict
+from lms_core.kinds import kind_name
 from lms_core.testing import Lms, School
 
 pytestmark = pytest.mark.anyio
@@ -141,30 +144,67 @@ async def test_bulk_enrollments_and_promotions_are_told_one_by_one(lms: Lms, sch
     assert promoted["changes"]["state"] == {"before": "waitlisted", "after": "active"}
 
 
-async def test_many_rows_at_once_are_told_like_each_by_itself(lms: Lms, school: School) -> None:
-    def row(text: str) -> dict[str, Any]:
-        key = f"{uuid4().hex}@example.org"
-        return {"id": new_id(), "email": f"{text}{key}", "email_key": key, "full_name": text, "is_active": False}
+async def stored(lms: Lms, table: str, id: Any) -> dict[str, Any]:
+    [row] = await lms.sql(f"SELECT * FROM {table} WHERE id = :id", id=id)
+    return {name: value for name, value in row.items() if name not in {"id", "user_id", "created_at", "updated_at"}}
 
-    texts = ['"Quoted" \\ and ünï', "x" * (LONGEST_TEXT // 4)]
-    by_itself, at_once = [row(text) for text in texts], [row(text) for text in texts]
-    async with lms.context.unit_of_work() as uow:
-        for each in by_itself:
-            await uow.add(User(**each))
-        await uow.add_all(User, at_once)
-    for one, other in zip(by_itself, at_once, strict=True):
-        stored = [await lms.sql("SELECT * FROM users_user WHERE id = :id", id=each["id"]) for each in (one, other)]
-        kept = [
-            {name: rows[0][name] for name in rows[0] if name not in {"id", "email", "email_key"}} for rows in stored
-        ]
+
+async def test_many_rows_at_once_are_kept_and_told_like_each_by_itself(lms: Lms, school: School) -> None:
+    people = [(await lms.make_user()).id for _ in range(2)]
+    course = {"institution_id": UUID(school.institution["id"]), "capacity": None, "starts_on": date(2027, 2, 28)}
+    rows: dict[type[Record], list[dict[str, Any]]] = {
+        Course: [
+            {**course, "code": uuid4().hex, "title": '"Quoted" \\ and ünï', "description": "x" * (LONGEST_TEXT + 1)}
+            for _ in range(2)
+        ],
+        Grant: [
+            {
+                "user_id": person, "role": "teacher", "institution_id": course["institution_id"],
+                "expires_at": datetime(2030, 1, 1, 12, 30, 0, 123456, UTC), "role_id": None,
+            }
+            for person in people
+        ],
+        Imported: [
+            {
+                "user_id": person, "institution_id": course["institution_id"], "external_id": None,
+                "said": {"ü": None, "number": 2**60, "list": [1.5, True]},
+            }
+            for person in people
+        ],
+    }  # fmt: skip
+    for model, (one, other) in rows.items():
+        one["id"], other["id"] = new_id(), new_id()
+        table = str(model.__tablename__)
+        async with lms.context.unit_of_work() as uow:
+            uow.session.add(model(**one))
+            await uow.flush()
+            defaults = {name: getattr(Course(**one), name) for name in ("state", "waitlist", "self_enrollment")}
+            await uow.add_all(model, [{**other, **(defaults if model is Course else {})}])
+        kept = [await stored(lms, table, each["id"]) for each in (one, other)]
+        if model is Course:
+            assert kept[0].pop("code") != kept[1].pop("code")
         assert kept[0] == kept[1]
-        assert stored[1][0]["email"] == other["email"]
-        [first], [second] = [await trail(lms, "users.user", str(each["id"])) for each in (one, other)]
-        assert first["changes"].keys() == second["changes"].keys()
-        assert second["changes"]["email"] == {"before": None, "after": other["email"]}
-        assert first["changes"]["full_name"] == second["changes"]["full_name"]
+        if not issubclass(model, Table):
+            continue
+        [first], [second] = [await trail(lms, kind_name(model), str(each["id"])) for each in (one, other)]
         assert (first["action"], second["action"]) == ("created", "created")
+        differ = {"code", "user_id"}
+        assert {name: change for name, change in first["changes"].items() if name not in differ} == {
+            name: change for name, change in second["changes"].items() if name not in differ
+        }
+        assert first["changes"].keys() == second["changes"].keys()
+
+
+async def test_many_rows_at_once_are_refused_whole(lms: Lms, school: School) -> None:
+    def row(key: str) -> dict[str, Any]:
+        return {"id": new_id(), "email": key, "email_key": key, "full_name": "Ada", "is_active": True}
+
+    taken = f"{uuid4().hex}@example.org"
     with pytest.raises(StateConflict) as refused:
         async with lms.context.unit_of_work() as uow:
-            await uow.add_all(User, [row("new"), {**at_once[0], "id": new_id()}])
+            await uow.add_all(User, [row(taken), row(taken)])
     assert refused.value.code == "natural_key_taken"
+    with pytest.raises(ValueError, match="same columns"):
+        async with lms.context.unit_of_work() as uow:
+            await uow.add_all(User, [row(taken), {**row("b"), "version": 2}])
+    assert await lms.sql("SELECT FROM users_user WHERE email_key = :key", key=taken) == []

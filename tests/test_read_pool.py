@@ -116,14 +116,58 @@ async def test_who_gives_up_waiting_takes_no_connection_with_them(single: Databa
     assert await backend(single)
 
 
+async def refuse(*_: Any, **__: Any) -> None:
+    raise OSError
+
+
 async def test_what_cannot_be_opened_takes_no_place(single: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = asyncpg.connect
-
-    async def refuse(*_: Any, **__: Any) -> None:
-        raise OSError
-
     monkeypatch.setattr(asyncpg, "connect", refuse)
     results = await asyncio.gather(*(single.read("SELECT 1", []) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [OSError] * 3
     monkeypatch.setattr(asyncpg, "connect", connect)
     assert await backend(single)
+
+
+async def test_while_none_can_be_opened_those_that_are_there_are_lent(
+    lms: Lms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(lms.context.settings.database_url, read_pool=3)
+    await asyncio.gather(*(database.read("SELECT pg_sleep(0.05)", []) for _ in range(3)))
+    assert len(database.connections) == 3
+    # The last to come back would be the first to be lent.
+    database.reads[False].idle[-1].terminate()
+    monkeypatch.setattr(asyncpg, "connect", refuse)
+    pids = {await backend(database) for _ in range(5)}
+    assert len(pids) == 1
+    monkeypatch.undo()
+    await asyncio.gather(*(database.read("SELECT pg_sleep(0.05)", []) for _ in range(3)))
+    assert (database.usage()["read"], len(database.reads[False].idle)) == ((0, 3), 3)
+    await database.close()
+
+
+async def test_who_waits_while_the_watch_ends_all_connections_is_served_by_a_new_one(single: Database) -> None:
+    first = asyncio.create_task(single.read(SLOW, []))
+    waiting = [asyncio.create_task(backend(single)) for _ in range(3)]
+    await asyncio.sleep(0.2)
+    await single.end_connections()
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, Unavailable)):
+        await first
+    assert len(set(await asyncio.gather(*waiting))) == 1
+    assert used(single) == 0
+
+
+async def test_closing_ends_all_of_them_those_that_are_lent_when_they_come_back(lms: Lms) -> None:
+    database = Database(lms.context.settings.database_url, read_pool=2)
+    await asyncio.gather(*(database.read("SELECT pg_sleep(0.05)", []) for _ in range(2)))
+    lent = asyncio.create_task(database.read(SLOW, []))
+    also_lent = asyncio.create_task(database.read(SLOW, []))
+    waiting = asyncio.create_task(database.read("SELECT 1", []))
+    await asyncio.sleep(0.1)
+    await database.close()
+    assert [row["word"] for row in [*await lent, *await also_lent]] == ["done", "done"]
+    for read in (waiting, database.read("SELECT 1", [])):
+        with pytest.raises(Unavailable) as refused:
+            await read
+        assert refused.value.code == "database_away"
+    assert all(connection.is_closed() for connection in database.connections)
