@@ -70,7 +70,7 @@ def create() -> Asgi:
             status, body = 401, b""
         elif scope["method"] == "POST":
             message = await receive()
-            status, body = 201, await enroll(pools[0], message["body"])
+            status, body = 201, await enroll(pools[0], message["body"], scope["client"][0])
         elif scope["path"] == "/courses":
             rows = await pools[0].fetch(LIST)
             body = encode({"items": [dict(row) for row in rows[:50]], "next_cursor": str(rows[-1]["id"])})
@@ -84,7 +84,7 @@ def create() -> Asgi:
     return application
 
 
-# As `POST /enrollments` sends it, statement by statement.
+# As `POST /enrollments` sends it, statement by statement, with the same rows in the end.
 HOLD = """
     SELECT c.institution_id,
         (SELECT is_deleted FROM institutions_institution WHERE id = c.institution_id FOR SHARE) AS is_deleted
@@ -101,37 +101,51 @@ PLACE = """
         INSERT INTO enrollments_enrollment (id, course_id, user_id, role, state)
         VALUES ($1, $2, $3, 'student', 'active') RETURNING *
     )
-    INSERT INTO enrollments_period (id, enrollment_id, course_id, user_id, role, state, since, cause)
-    SELECT $4, id, course_id, user_id, role, state, clock_timestamp(), 'enrolled' FROM placed
+    INSERT INTO enrollments_period (id, enrollment_id, course_id, user_id, role, state, since, cause, actor_id)
+    SELECT $4, id, course_id, user_id, role, state, clock_timestamp(), 'enrolled', $5 FROM placed
 """
 ROW = """
-    SELECT id, course_id, user_id, role, state, NULL AS position, section_id, starts_on, ends_on, created_at, updated_at
-    FROM enrollments_enrollment WHERE id = $1
+    SELECT e.id, e.course_id, e.user_id, e.role, e.state,
+        CASE WHEN EXISTS (SELECT FROM courses_section s WHERE s.id = e.section_id AND NOT s.is_deleted)
+            THEN e.section_id END AS section_id,
+        CASE WHEN e.state = 'waitlisted' THEN (
+            SELECT count(*) FROM enrollments_enrollment o
+            WHERE o.course_id = e.course_id AND o.state = 'waitlisted' AND o.role = 'student' AND NOT o.is_deleted
+            AND o.waiting_number <= e.waiting_number
+        ) END AS position,
+        e.starts_on, e.ends_on, e.created_at, e.updated_at
+    FROM enrollments_enrollment e WHERE e.id = $1 AND NOT e.is_deleted
 """
 STORE = """
     WITH event AS (
-        INSERT INTO core_event (id, name, payload, request_id)
-        VALUES ($1, 'enrollments.enrollment_activated.v1', $2::jsonb, 'request')
+        INSERT INTO core_event (id, name, payload, actor_id, request_id)
+        VALUES ($1, 'enrollments.enrollment_activated.v1', $2::jsonb, $6, $7)
     ), audit AS (
-        INSERT INTO core_audit_entry (id, action, kind, object_id, changes, request_id)
-        VALUES ($3, 'created', 'enrollments.enrollment', $4, $2::jsonb, 'request')
+        INSERT INTO core_audit_entry (id, action, kind, object_id, changes, actor_id, request_id, address)
+        VALUES ($3, 'created', 'enrollments.enrollment', $4, $8::jsonb, $6, $7, $9)
     )
     SELECT pg_notify('lms_access', 'user:' || $5::text)
 """
+ACTOR = uuid7()
 
 
-async def enroll(pool: asyncpg.Pool, body: bytes) -> bytes:
+async def enroll(pool: asyncpg.Pool, body: bytes, address: str) -> bytes:
     """One enrollment, with its period, its event, its audit entry and its notification, in one transaction."""
     given = msgspec.json.decode(body)
     course_id, user_id = UUID(given["course_id"]), UUID(given["user_id"])
-    payload = encode({"course_id": course_id, "user_id": user_id, "role": "student"}).decode()
-    id = uuid7()
+    id, request_id = uuid7(), uuid7().hex
+    rows = {"course_id": course_id, "user_id": user_id, "role": "student"}
+    payload = encode({"enrollment_id": id, **rows}).decode()
+    created = {name: {"before": None, "after": value} for name, value in {**rows, "state": "active"}.items()}
+    changes = encode(created).decode()
     async with pool.acquire() as connection, connection.transaction():
         await connection.fetchrow(HOLD, course_id)
         await connection.fetchrow(LOCK, course_id)
         await connection.fetchrow(MEMBER, user_id)
         await connection.fetchrow(STANDING, course_id, user_id)
-        await connection.execute(PLACE, id, course_id, user_id, uuid7())
+        await connection.execute(PLACE, id, course_id, user_id, uuid7(), ACTOR)
         row = await connection.fetchrow(ROW, id)
-        await connection.execute(STORE, uuid7(), payload, uuid7(), id, str(user_id))
+        await connection.execute(
+            STORE, uuid7(), payload, uuid7(), id, str(user_id), ACTOR, request_id, changes, address
+        )
     return encode(dict(row))
