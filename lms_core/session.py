@@ -161,7 +161,9 @@ class DirectSession(AsyncSession):
         if self.has_entities:
             await self.settle(self.sync_session)
         self.count()
-        driver = await self.transaction.begin()
+        transaction = self.transaction
+        driver = transaction.driver if transaction.is_begun else await transaction.begin()
+        assert driver is not None
         try:
             rows: Rows = await driver.fetch(sql, *arguments)
         except asyncpg.PostgresError as error:
