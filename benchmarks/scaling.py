@@ -95,7 +95,7 @@ FIGURES: dict[str, Figure] = {
     "callers that a process remembers": Figure(20_000, "", "lms_core/access_cache.py"),
     "life of a token": Figure(600, "s", "auth.access_token_minutes"),
     "one person asks every": Figure(30, "s", "assumed, as in docs/operations.md"),
-    "a delivery, in a worker": Figure(49.0, "ms of CPU", f"{SIZING}, a cascade"),
+    "a delivery, in a worker": Figure(26.0, "ms of CPU", "lms bench worker, a delete's cascade"),
     "a delivery, in PostgreSQL": Figure(3.0, "ms of CPU", ASSUMED),
     "a delivery, in the relay": Figure(0.5, "ms of CPU", ASSUMED),
     "part of a write's time in the API within its transaction": Figure(0.7, "", ASSUMED),
@@ -249,19 +249,29 @@ class Outcome:
         """The station that saturates first."""
         return max(self.loads, key=lambda name: self.loads[name])
 
+    @property
+    def busiest(self) -> float:
+        """Its load."""
+        return self.loads[self.first]
+
     def work(self, name: str) -> dict[str, float]:
         """What a request of this sort asks of each station."""
         return work_of(self.requests[name], self.system, self.strange)
 
     def at(self, load: float) -> Outcome:
         """The same mix, so that the first station has this load."""
-        found = self
-        # More people make more strangers, so one step is not enough; the steps become small quickly.
+        # More people make more strangers, so that nothing grows in proportion; but nothing shrinks either.
+        low, high = 0.0, 1.0
+        while self.times(high).busiest < load:
+            low, high = high, high * 2
         for _ in range(40):
-            factor = load / found.loads[found.first]
-            rates = {name: rate * factor for name, rate in found.rates.items()}
-            found = Outcome(self.system, rates, self.requests)
-        return found
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.times(middle).busiest < load else (low, middle)
+        return self.times(low)
+
+    def times(self, factor: float) -> Outcome:
+        """The same mix, so many times as often."""
+        return Outcome(self.system, {name: rate * factor for name, rate in self.rates.items()}, self.requests)
 
     def time_in(self, name: str, stations: tuple[str, ...] | None = None) -> float:
         """Milliseconds that a request of this sort spends in some stations; in all, and between them, when none are named."""
