@@ -22,7 +22,7 @@ CLOSE_SECONDS = 2.0
 
 
 class ReadPool:
-    """Up to `size` connections; each is opened by `open_one` when no other is idle, and stays until the process ends."""
+    """Up to `size` connections; each is opened by `open_one` when no other is idle, and stays."""
 
     def __init__(self, open_one: Callable[[], Awaitable[asyncpg.Connection]], size: int) -> None:
         self.open_one, self.size = open_one, size
@@ -31,7 +31,6 @@ class ReadPool:
         self.unopened = size
         # Whoever waits is given a connection, or None where they may open one.
         self.waiting: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
-        self.ending: set[asyncio.Task[None]] = set()
         self.is_closed = False
 
     @property
@@ -40,23 +39,16 @@ class ReadPool:
         return self.size - self.unopened - len(self.idle)
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
-        """Run one statement. Raises Unavailable: `busy` when others keep all connections, `database_away` when its own died."""
+        """Run one statement. Raises Unavailable: `busy` when others keep all connections, `database_away` when its own had died."""
         connection = await self.take()
-        is_over = False
         try:
             rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-            is_over = True
-        except asyncpg.PostgresError:
-            is_over = True
-            raise
         except (asyncpg.InternalClientError, AttributeError) as error:
             refuse_dead(connection, error)
             raise
         finally:
-            if is_over or connection.is_closed():
-                self.give_back(connection)
-            else:
-                self.end(connection)
+            # If whoever asked has given up, the driver has PostgreSQL stop; the next statement waits until it has.
+            self.give_back(connection)
         return rows
 
     async def take(self) -> asyncpg.Connection:
@@ -108,26 +100,20 @@ class ReadPool:
         else:
             self.idle.append(connection)
 
-    def end(self, connection: asyncpg.Connection) -> None:
-        """Close one on which something is still under way, since whoever asked has given up."""
-        task = asyncio.create_task(self.close_one(connection))
-        self.ending.add(task)
-        task.add_done_callback(self.ending.discard)
-
-    async def close_one(self, connection: asyncpg.Connection) -> None:
-        """Another may be opened when it is closed: the driver has PostgreSQL stop what it does before."""
-        try:
-            await connection.close(timeout=CLOSE_SECONDS)
-        except Exception:  # noqa: BLE001 — whatever came in the way, it is of no use to anybody any more
-            connection.terminate()
-        finally:
-            self.give_back(None)
-
     async def close(self) -> None:
         """Close all that are idle, at once; those that are lent end when they come back."""
         self.is_closed = True
         idle, self.idle = self.idle, []
-        await asyncio.gather(*self.ending, *map(self.close_one, idle))
+        self.unopened += len(idle)
+        await asyncio.gather(*(close_one(connection) for connection in idle))
+
+
+async def close_one(connection: asyncpg.Connection) -> None:
+    """In order while there is time, else at once."""
+    try:
+        await connection.close(timeout=CLOSE_SECONDS)
+    except Exception:  # noqa: BLE001 — whatever came in the way, it is of no use to anybody any more
+        connection.terminate()
 
 
 def refuse(turn: asyncio.Future[Any]) -> None:

@@ -331,8 +331,8 @@ class UnitOfWork:
     async def add_all(self, model: type[Record], rows: Sequence[dict[str, Any]]) -> None:
         """Insert many rows now, in one statement, with the audit trail of each; 409 as in `add`.
 
-        They are dictionaries, since an entity for each would take ten times as long. All name the same columns, the id
-        among them, and what else has its default in Python: raises ValueError where one does not.
+        They are dictionaries, since an entity for each would take ten times as long. They name the id, too, and whatever
+        has its default in Python. Raises ValueError when they differ in their columns, TypeError for columns of bytes.
         """
         if not rows:
             return

@@ -80,7 +80,7 @@ UNBOUNDED = {
     ),
     "/legal-holds": ("each hold is asked for its place", ("principal",)),
     "/imports": ("each import is asked for its place", ("principal",)),
-    "/imports/{import_id}/rows": ("an import has 10,000 rows at most", ("super admin",)),
+    "/imports/{import_id}/rows": ("an import has 20,000 rows at most", ("super admin",)),
     "/users/{user_id}/roles": (
         "whether one may know the user reads all groups while they are few",
         ("principal of many", "principal"),
