@@ -35,7 +35,7 @@ SECURITY_HEADERS = [
 """What browsers are told (OWASP's REST security cheat sheet)."""
 HTTPS_ONLY = [(b"strict-transport-security", b"max-age=31536000")]
 NO_FRAMES = b"frame-ancestors 'none'"
-OF_PAGES = (b"content-type", b"text/html; charset=utf-8")
+HTML = (b"content-type", b"text/html; charset=utf-8")
 """As Starlette sends pages. Those with the API's documents run scripts; nothing else may."""
 MOMENT_SECONDS = 0.05
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -73,7 +73,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                more = self.of_pages if OF_PAGES in message["headers"] else self.of_data
+                more = self.of_pages if HTML in message["headers"] else self.of_data
                 own = [(name.lower().encode(), value.encode()) for name, value in always.items()]
                 message["headers"] = [*message["headers"], *more, *own]
             elif is_head and message["type"] == "http.response.body":
