@@ -277,7 +277,7 @@ class CommandLine:
     def run(self, arguments: list[str]) -> int:
         """Run one command; the exit code."""
         try:
-            app(args=arguments)
+            app(args=arguments, prog_name="lms")
         except StartRefused as refusal:
             print(refusal, file=sys.stderr)
             return 2

@@ -128,7 +128,8 @@ async def refusal_of(
         for error in planned.errors
     ]
     if wrong:
-        detail = f"{len(wrong)} mistakes in the file; nothing was imported."
+        mistakes = "One mistake" if len(wrong) == 1 else f"{len(wrong)} mistakes"
+        detail = f"{mistakes} in the file; nothing was imported."
         return Problem(422, "rows_refused", detail, errors=wrong[:MOST_ERRORS_SHOWN])
     disabled = sum(planned.action == "disable" for _, planned in rows)
     there = await importer.population(uow, job) if disabled else 0

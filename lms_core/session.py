@@ -133,12 +133,15 @@ class DirectSession(AsyncSession):
 
     def __init__(self, engine: Engine, count: Callable[[], None]) -> None:
         self.transaction, self.count = Transaction(engine), count
+        # Whether SQLAlchemy was used at all.
+        self.has_entities = False
         self.kept: dict[Any, Any] = {TRANSACTION: self.transaction}
 
     @cached_property
     def sync_session(self) -> Session:  # type: ignore[override]
         """SQLAlchemy's own, from its first use on."""
         super().__init__(expire_on_commit=False, info=self.kept)
+        self.has_entities = True
         made: Session = vars(self)["sync_session"]
         return made
 
@@ -146,11 +149,6 @@ class DirectSession(AsyncSession):
     def _proxied(self) -> Session:  # type: ignore[override]
         """As `AsyncSession` names it for what it passes on."""
         return self.sync_session
-
-    @property
-    def has_entities(self) -> bool:
-        """Whether SQLAlchemy was used at all."""
-        return "sync_session" in vars(self)
 
     def in_transaction(self) -> bool:
         """Whether SQLAlchemy knows of one; what was only fetched it does not know."""

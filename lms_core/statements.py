@@ -66,7 +66,8 @@ class Compiled:
 
     def arguments(self, given: Mapping[str, Any]) -> list[Any]:
         """The positional arguments of the compiled statement."""
-        return [given[name] if name in given else self.fixed[name] for name in self.names]
+        values = {**self.fixed, **given} if self.fixed else given
+        return [values[name] for name in self.names]
 
     def in_transaction(self, session: DirectSession, given: Mapping[str, Any]) -> Awaitable[Rows]:
         """Every row as this transaction sees it, what waits to be flushed included.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -222,6 +222,10 @@ class UnitOfWork:
         """
         self.trail.note(action, kind, id, changes)
 
+    def record_created(self, model: type[Table], id: UUID, given: Mapping[str, Any]) -> None:
+        """The same for a new row and what it was given, of which the trail shows no secrets."""
+        note_created(self.trail, model, id, given)
+
     # Permissions
 
     def readable(self, model: type[Table]) -> Filter:
@@ -342,7 +346,7 @@ class UnitOfWork:
             await inserting(model, tuple(rows[0])).run(self.session, rows=as_json(rows))
         if issubclass(model, Table):
             for row in rows:
-                note_created(self.trail, model, row["id"], row)
+                self.record_created(model, row["id"], row)
 
     async def flush(self) -> None:
         """Send pending changes to the database; 409 `natural_key_taken` as in `add`."""

@@ -231,9 +231,7 @@ async def store(uow: UnitOfWork, course_id: UUID, part: Part, rows: Sequence[dic
         numbers=[row["waiting_number"] for row in rows],
     )
     for row in rows:
-        given = {**shared, "user_id": row["user_id"], "state": row["state"]}
-        kept = {name: {"before": None, "after": value} for name, value in given.items() if value is not None}
-        uow.record("created", ENROLLMENT, row["id"], kept)
+        uow.record_created(Enrollment, row["id"], {**shared, "user_id": row["user_id"], "state": row["state"]})
 
 
 def outcome(

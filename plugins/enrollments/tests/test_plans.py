@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from lms_enrollments.seats import STANDING
 from people import make_people
 
 from lms_core.testing import Lms, School
@@ -42,3 +43,35 @@ async def test_the_statements_of_an_enrollment_are_planned_once(lms: Lms, school
             found.append((statement, custom - custom_before))
     assert len(found) == STATEMENTS
     assert [statement for statement, times in found if times > TRIED] == []
+
+
+# As their columns are, but for the ids.
+SMALL_COURSES = """
+    INSERT INTO courses_course SELECT small.* FROM courses_course AS c, generate_series(1, 3000) AS number,
+        json_populate_record(c, json_build_object('id', gen_random_uuid(), 'code', 'small ' || number)) AS small
+    WHERE c.id = :course_id
+"""
+ONE_IN_EACH = """
+    INSERT INTO enrollments_enrollment SELECT one.* FROM courses_course AS c, enrollments_enrollment AS e,
+        json_populate_record(e, json_build_object('id', gen_random_uuid(), 'course_id', c.id)) AS one
+    WHERE c.code LIKE 'small %' AND e.course_id = :course_id AND e.user_id = :user_id
+"""
+
+
+async def test_who_is_in_a_large_course_is_looked_up_one_by_one(lms: Lms, school: School) -> None:
+    """Where most courses are small, PostgreSQL takes a course that it does not know yet for small."""
+    others = await make_people(lms, school, 2000)
+    many = {"course_id": school.course["id"], "role": "student", "user_ids": others}
+    assert (await school.principal.post("/enrollments/bulk", many)).status_code == 200
+    await lms.sql(SMALL_COURSES, course_id=school.course["id"])
+    await lms.sql(ONE_IN_EACH, course_id=school.course["id"], user_id=others[0])
+    await lms.sql("ANALYZE courses_course, enrollments_enrollment")
+    values = {"course_id": school.course["id"], "user_ids": f"{{{school.student.id}}}", "role": "student"}
+    given = ", ".join(f"'{values[name]}'" for name in STANDING.names)
+    async with lms.context.unit_of_work() as uow:
+        await uow.session.fetch("SET LOCAL plan_cache_mode = force_generic_plan", [])
+        await uow.session.fetch(f"PREPARE standing AS {STANDING.sql}", [])
+        plan = await uow.session.fetch(f"EXPLAIN ANALYZE EXECUTE standing ({given})", [])
+        await uow.session.fetch("DEALLOCATE standing", [])
+    lines = [str(line["QUERY PLAN"]) for line in plan]
+    assert [line for line in lines if "Removed by" in line] == []
