@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from statistics import median
 
 import asyncpg
 
@@ -19,7 +20,6 @@ TEXTS = 100_000
 CONNECTIONS = 16
 SECONDS, TURNS = 1.5, 4
 WARM_SECONDS = 1.0
-SEED = 7
 
 
 Measure = Callable[[float], Sample]
@@ -57,13 +57,18 @@ def against(
 ) -> list[Result]:
     """Throughput against a reference, and the CPU of the process that answers."""
     cpu = [one.cpu_ms("process") for one in ours]
-    of_database = [one.cpu_ms("PostgreSQL") for one in ours]
+    of_theirs = [one.cpu_ms("process") for one in theirs]
     throughput = ratios([one.per_second for one in ours], [one.per_second for one in theirs])
-    of_cpu = ratios([one.cpu_ms("process") for one in theirs], cpu)
-    shown = {"ms": cpu[0], "PostgreSQL ms": of_database[0], "per second": ours[0].per_second, **details}
+    shown = {
+        "ms": median(cpu),
+        "of the reference": median(of_theirs),
+        "PostgreSQL ms": median(one.cpu_ms("PostgreSQL") for one in ours),
+        "per second": median(one.per_second for one in ours),
+        **details,
+    }
     return [
         Result(bar, f"{name}, throughput", throughput, "of it", ">=" if limit else "", limit, shown),
-        Result(bar, f"{name}, CPU of the process", of_cpu, "of it"),
+        Result(bar, f"{name}, CPU of the process", ratios(of_theirs, cpu), "of it"),
     ]
 
 

@@ -1,7 +1,7 @@
 """What a commit costs that wakes others (NOTIFY), beside one that does not: such commits go one by one.
 
     createdb benchmark_notify
-    python benchmarks/notify.py postgresql://postgres@127.0.0.1:5432/benchmark_notify
+    python -m benchmarks.notify postgresql://postgres@127.0.0.1:5432/benchmark_notify
 
 Needs pgbench, and a server on this machine that has nothing else to do: CPU is that of all its processes. Every commit
 stores a row of 300 bytes. The listeners wait for another channel, as API processes do when the relay is woken.
@@ -19,19 +19,11 @@ from pathlib import Path
 import asyncpg
 import psutil
 
+from benchmarks.load import cpu_of
+
 SECONDS = 5
 ROW = "INSERT INTO benchmark_event (id, payload) VALUES (gen_random_uuid(), repeat('x', 300))"
 SCRIPTS = {"without": f"{ROW};", "with": f"WITH event AS ({ROW}) SELECT pg_notify('lms_outbox', '');"}
-
-
-def cpu_of(server: psutil.Process) -> float:
-    """Seconds of CPU of a server's processes, those that ended included."""
-    own = server.cpu_times()
-    total: float = own.user + own.system + own.children_user + own.children_system
-    for child in server.children():
-        times = child.cpu_times()
-        total += times.user + times.system
-    return total
 
 
 def measure(url: str, script: Path, clients: int) -> tuple[float, float]:
@@ -47,8 +39,7 @@ async def run(url: str) -> None:
     """All of it."""
     connection = await asyncpg.connect(url)
     await connection.execute("CREATE TABLE IF NOT EXISTS benchmark_event (id uuid PRIMARY KEY, payload text)")
-    server = psutil.Process(connection.get_server_pid()).parent()
-    assert server is not None
+    server = psutil.Process(connection.get_server_pid()).ppid()
     listening: list[asyncpg.Connection] = []
     with tempfile.TemporaryDirectory(prefix="lms-notify-") as folder:
         for clients, listeners in ((1, 0), (16, 0), (16, 16), (16, 64)):

@@ -219,10 +219,6 @@ class System:
             self.served[name] = Served(command, environment, url, self.data / f"{name}.log")
         return self.served[name]
 
-    def stop(self, name: str) -> None:
-        """One of those beside it."""
-        self.served.pop(name).stop()
-
     def cursor_key(self) -> bytes:
         """What cursors are sealed with, to ask for a page that nobody has walked to."""
         return hmac.digest(self.environment["LMS_SECRET_KEY"].encode(), b"cursor", "sha256")

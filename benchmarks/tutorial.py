@@ -1,4 +1,4 @@
-"""How most FastAPI tutorials do it: SQLModel entities, `response_model`, a session per request, a middleware for each thing."""
+"""How most FastAPI tutorials do it: SQLModel entities, `response_model`, a session per request, a middleware."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +15,7 @@ from sqlalchemy.orm import registry, selectinload
 from sqlmodel import Field, Relationship, SQLModel, col, select
 from starlette.middleware.base import BaseHTTPMiddleware
 
-SECRET = "a secret for the tutorial's tokens, long enough"
+KEY = OctKey.import_key("a secret for the tutorial's tokens, long enough")
 POOL = 10
 
 
@@ -98,7 +98,7 @@ class CourseOut(SQLModel):
 
 def token_of(user_id: str) -> str:
     """What the tutorial's clients send."""
-    return jwt.encode({"alg": "HS256"}, {"sub": user_id}, OctKey.import_key(SECRET))
+    return jwt.encode({"alg": "HS256"}, {"sub": user_id}, KEY)
 
 
 async def session(request: Request) -> AsyncIterator[AsyncSession]:
@@ -112,7 +112,7 @@ Opened = Annotated[AsyncSession, Depends(session)]
 
 async def user(opened: Opened, authorization: Annotated[str, Header()] = "") -> TutorialUser:
     """Who is signed in, verified and read for each request."""
-    claims = jwt.decode(authorization.removeprefix("Bearer "), OctKey.import_key(SECRET)).claims
+    claims = jwt.decode(authorization.removeprefix("Bearer "), KEY).claims
     found = await opened.get(TutorialUser, UUID(claims["sub"]))
     if found is None or not found.is_active:
         raise HTTPException(401)
@@ -150,7 +150,7 @@ async def course(opened: Opened, who: Who, course_id: UUID) -> Any:
 
 
 def create() -> FastAPI:
-    """SQLModel entities, `response_model`, a session per request, the user by dependency, a middleware for the time."""
+    """SQLModel entities, `response_model`, a session per request, the user by dependency, a middleware for the request's id."""
     address = os.environ["LMS_DATABASE_URL"].replace("postgresql://", "postgresql+asyncpg://")
     engine = create_async_engine(address, pool_size=POOL, pool_pre_ping=True)
 

@@ -75,7 +75,10 @@ class Trail:
         # What a new object changes into within the same transaction is what it was created as.
         if action == CHANGED and (kind, object_id, CREATED) in self.entries:
             action = CREATED
-        entry = self.entries.setdefault((kind, object_id, action), Noted(action, kind, object_id))
+        entry = self.entries.get((kind, object_id, action))
+        if entry is None:
+            self.entries[kind, object_id, action] = Noted(action, kind, object_id, dict(changes or {}))
+            return
         for name, change in (changes or {}).items():
             before = entry.changes[name]["before"] if name in entry.changes else change["before"]
             entry.changes[name] = {"before": before, "after": change["after"]}

@@ -276,7 +276,7 @@ class Database:
         return await self.reads[plan_once].fetch(sql, arguments)
 
     async def open_read(self, plan_once: bool) -> asyncpg.Connection:
-        """A connection for reads. JSON stays JSON text on it: nothing is parsed only to be written again."""
+        """A connection for reads. JSON stays text on it: what an item of a list has goes through as it is."""
         # Whoever waited for its turn may have learned meanwhile that nobody answers.
         self.refuse_while_away()
         connection = await asyncpg.connect(

@@ -343,7 +343,10 @@ def table_of(model: type[Record]) -> type[Table]:
 
 
 def decoded(row: dict[str, Any]) -> dict[str, Any]:
-    """The same row, its JSON columns parsed: one pool gives them as PostgreSQL writes them, the other parsed."""
+    """The same row, its JSON columns parsed: one pool gives them as PostgreSQL writes them, the other parsed.
+
+    What a write answers with and what a read does have to be the same bytes, for the sake of their ETag.
+    """
     for name, value in row.items():
         if type(value) is msgspec.Raw:
             row[name] = msgspec.json.decode(value)
@@ -419,7 +422,7 @@ class Point:
         readable, guards = self.listing.readable(uow), self.listing.guards(uow)
         form = tuple(guard.shape for guard in guards.values())
         if form not in self.reads_after_write:
-            self.reads_after_write[form] = Read(self.statement(true(), guards), True)
+            self.reads_after_write[form] = Read(self.statement(true(), guards))
         values = {**values_of(readable, guards), "actor_id": uow.access.actor_id, "row_id": id}
         row = await self.reads_after_write[form].one(uow.session, **values)
         if row is None:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -116,8 +115,8 @@ async def enroll_many(uow: UnitOfWork, data: BulkCreate) -> Response:
         if user_id not in placed:
             code = "user_disabled" if user_id in members else "user_not_found"
             placed[user_id] = Placed(user_id, "error", code=code)
-    results = [asdict(placed[user_id]) for user_id in data.user_ids]
-    return JsonBytes({"results": results, "counts": Counter(result["status"] for result in results)})
+    results = [placed[user_id] for user_id in data.user_ids]
+    return JsonBytes({"results": results, "counts": Counter(result.status for result in results)})
 
 
 async def import_enrollments(uow: UnitOfWork, data: EnrollmentImport, dry_run: bool) -> Response:
