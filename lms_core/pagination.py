@@ -181,7 +181,7 @@ class Listing:
     filters, which sort of access, first page or later) is compiled once. A column may be `Guarded`, and may use
     `ACTOR_ID`. `made` turns the columns, which may then be others than those of the answer, into the item.
     What is asked for by an id is planned once for all ids; not so without `plan_once`, for what some ids have
-    thousands of and others few.
+    thousands of and others few. Raises TypeError for an `order` that pages cannot go by.
     """
 
     def __init__(
@@ -201,6 +201,11 @@ class Listing:
         self.filters = dict(filters or {})
         self.columns = dict(columns or {})
         self.order = order or (model.id,)
+        for column in self.order:
+            if column.type.python_type not in KEY_TYPES or column.expression.nullable:
+                raise TypeError(
+                    f"No list goes by {column.key}: pages need UUIDs, texts, numbers or moments, never NULL."
+                )
         self.descending = descending
         self.where = where
         self.readable: Readable = readable or (lambda uow: uow.readable(table_of(model)))

@@ -53,22 +53,31 @@ class ReadPool:
 
     async def take(self) -> asyncpg.Connection:
         """A connection that works as far as anybody knows; one that is idle before one that is still to be opened."""
-        while self.idle:
-            connection = self.idle.pop()
-            if not connection.is_closed():
-                return connection
-            self.unopened += 1
-        if self.unopened:
-            self.unopened -= 1
-        elif (given := await self.next_free()) is not None and not given.is_closed():
-            return given
-        try:
-            if self.is_closed:
-                raise Unavailable(AWAY, "database_away")
-            return await self.open_one()
-        except BaseException:
-            self.give_back(None)
-            raise
+        may_open = True
+        while True:
+            while self.idle:
+                connection = self.idle.pop()
+                if not connection.is_closed():
+                    return connection
+                self.unopened += 1
+            if may_open and self.unopened:
+                self.unopened -= 1
+            elif (given := await self.next_free()) is not None and not given.is_closed():
+                return given
+            try:
+                if self.is_closed:
+                    raise Unavailable(AWAY, "database_away")
+                return await self.open_one()
+            except asyncpg.TooManyConnectionsError:
+                if self.used == 1 and not self.idle:
+                    self.give_back(None)
+                    raise
+                # Others have the last one, but of ours some come back. Whoever waits already would be refused as well.
+                self.unopened += 1
+                may_open = False
+            except BaseException:
+                self.give_back(None)
+                raise
 
     async def next_free(self) -> asyncpg.Connection | None:
         """The next place that comes back and that nobody has waited longer for."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -127,6 +129,25 @@ async def test_what_cannot_be_opened_takes_no_place(single: Database, monkeypatc
     assert [type(result) for result in results] == [OSError] * 3
     monkeypatch.setattr(asyncpg, "connect", connect)
     assert await backend(single)
+
+
+async def test_where_postgresql_has_no_more_connections_those_that_come_back_are_waited_for(lms: Lms) -> None:
+    url = urlsplit(lms.context.settings.database_url)
+    role = f"few_{uuid4().hex[:8]}"
+    await lms.sql(f"CREATE ROLE {role} LOGIN PASSWORD 'few' CONNECTION LIMIT 2")
+    database = Database(url._replace(netloc=f"{role}:few@{url.netloc.rpartition('@')[2]}").geturl(), read_pool=5)
+    pids = await asyncio.gather(
+        *(database.read("SELECT pg_backend_pid() AS pid, pg_sleep(0.1)", []) for _ in range(20))
+    )
+    assert len({row["pid"] for [row] in pids}) == 2
+    assert (used(database), len(database.reads[False].idle), database.reads[False].unopened) == (0, 2, 3)
+    # Where nobody would give one back, nobody waits.
+    await lms.sql(f"ALTER ROLE {role} CONNECTION LIMIT 0")
+    await database.end_connections()
+    with pytest.raises(asyncpg.TooManyConnectionsError):
+        await database.read("SELECT 1", [])
+    await database.close()
+    await lms.sql(f"DROP ROLE {role}")
 
 
 async def test_while_none_can_be_opened_those_that_are_there_are_lent(

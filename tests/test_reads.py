@@ -7,12 +7,14 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import Uuid, bindparam, literal, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
 from lms_core.errors import NotFound
+from lms_core.pagination import Listing
 from lms_core.statements import Read
 from lms_core.testing import Lms, School
 
@@ -117,3 +119,14 @@ async def test_what_hangs_under_something_deleted_is_not_held(lms: Lms, school: 
                 await uow.hold(kind, UUID(id))
         with pytest.raises(NotFound, match="material"):
             await uow.hold("material", uuid4())
+
+
+class Answer(BaseModel):
+    id: UUID
+
+
+@pytest.mark.parametrize("name", ["is_active", "deletion_id"])
+async def test_a_list_refuses_an_order_that_pages_cannot_go_by(lms: Lms, name: str) -> None:
+    user = model_of(lms, "users.user")
+    with pytest.raises(TypeError, match=name):
+        Listing(user, Answer, order=(col(getattr(user, name)), col(user.id)))
