@@ -47,7 +47,8 @@ class ReadPool:
             refuse_dead(connection, error)
             raise
         finally:
-            # If whoever asked has given up, the driver has PostgreSQL stop; the next statement waits until it has.
+            # If whoever asked has given up, the driver has PostgreSQL stop; the next statement waits until it has. Clients
+            # that hang up are not heard of: their statement ends by itself, or at its time-out.
             self.give_back(connection)
         return rows
 

@@ -433,8 +433,11 @@ def is_retryable(error: DBAPIError) -> bool:
 def is_away(error: BaseException) -> bool:
     """Whether the database could not be reached, hung up, or cannot do its work."""
     if isinstance(error, DBAPIError):
-        state = sqlstate(error) or ""
-        return error.connection_invalidated or isinstance(error, InterfaceError) or state.startswith(AWAY_CLASSES)
+        if error.connection_invalidated or isinstance(error, InterfaceError):
+            return True
+        # The driver says so of a connection that died in the middle of something else (session.refuse_dead).
+        said = said_by_driver(error)
+        return isinstance(said, asyncpg.InternalClientError) or (sqlstate(error) or "").startswith(AWAY_CLASSES)
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(AWAY_CLASSES)
     return isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, Unavailable))

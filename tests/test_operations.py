@@ -18,6 +18,7 @@ import asyncpg
 import httpx2
 import pytest
 from running import free_port
+from sqlalchemy.exc import DBAPIError
 
 from lms_core import heartbeats, inputs, operations
 from lms_core.errors import Unavailable
@@ -302,6 +303,13 @@ def test_a_database_that_cannot_work_is_away(state: str) -> None:
     error = asyncpg.PostgresError("planted")
     error.sqlstate = state
     assert database_problem(error).status == 503
+
+
+def test_a_connection_that_died_in_the_middle_of_something_else_is_away_for_entities_too() -> None:
+    """The driver says so where it has not noticed the end; SQLAlchemy hands it on as the cause of an error of its own."""
+    told = Exception("planted")
+    told.__cause__ = asyncpg.InternalClientError("planted")
+    assert database_problem(DBAPIError("SELECT 1", None, told)).status == 503
 
 
 async def test_a_worker_shows_what_it_did_on_a_port_of_its_own(lms: Lms, school: School) -> None:
