@@ -77,6 +77,7 @@ class Trail:
             action = CREATED
         entry = self.entries.get((kind, object_id, action))
         if entry is None:
+            # A copy, since what is told later of the same object is added to it.
             self.entries[kind, object_id, action] = Noted(action, kind, object_id, dict(changes or {}))
             return
         for name, change in (changes or {}).items():

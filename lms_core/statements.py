@@ -86,8 +86,8 @@ class Read(Compiled):
     """A compiled `select()`. It runs on the read pool, or, given a session, in its transaction and with what that wrote.
 
     It is the same SQL in both, but in a transaction JSON comes parsed. With `plan_once` PostgreSQL keeps one plan on the
-    read pool for whatever the values are: for what is found by an id. Read rules make long statements, whose planning takes up to five
-    times as long as the rest. Else it may plan anew for other values.
+    read pool for whatever the values are: for what is found by an id. Read rules make long statements, whose planning
+    takes up to five times as long as the rest. Else it may plan anew for other values.
     """
 
     def __init__(self, statement: Select[*tuple[Any, ...]], plan_once: bool = False) -> None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from browser import described, finish, send_form
+from browser import described, finish, replace, send_form
 from running import REPOSITORY
 from test_access_matrix import MATRIX, PERSONAL, PLACES, PUBLIC, World, ask, operations, prepared, world
 
@@ -116,10 +116,7 @@ async def of_uploads(lms: Lms, student: Caller) -> dict[str, tuple[str, int]]:
     found["files_download"] = await count(lms, student, lambda: student.get(f"{path}/download"))
     body = {"content_type": "text/plain", "size": len(content)}
     found["files_create_version"] = await count(lms, student, lambda: student.post(f"{path}/versions", body))
-    version = await student.create(f"{path}/versions", body)
-    assert (await send_form(version["upload"], content[::-1])).status_code == 204
-    assert (await student.post(f"/files/{version['id']}/complete")).status_code == 202
-    await lms.work_off()
+    await replace(lms, student, requested, content[::-1], content_type="text/plain")
     [old] = await student.items(f"{path}/versions")
     again = f"{path}/versions/{old['id']}/make-current"
     found["files_make_version_current"] = await count(lms, student, lambda: student.post(again))

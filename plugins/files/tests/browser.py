@@ -73,6 +73,16 @@ async def finish(lms: Lms, caller: Caller, content: bytes, *described_as: str, *
     return {**file, "upload": uploaded["upload"]}
 
 
+async def replace(lms: Lms, caller: Caller, file: dict[str, Any], content: bytes, **more: Any) -> dict[str, Any]:
+    """Upload a new version, and what the workers make of it."""
+    body = {"content_type": PDF, "size": len(content), **more}
+    version = await caller.create(f"/files/{file['id']}/versions", body)
+    assert (await send_form(version["upload"], content)).status_code == 204
+    assert (await caller.post(f"/files/{version['id']}/complete")).status_code == 202
+    await lms.work_off()
+    return version
+
+
 async def downloaded(caller: Caller, file_id: str, **params: str) -> httpx2.Response:
     """What a reader gets."""
     answer = await caller.get(f"/files/{file_id}/download", params=params)

@@ -9,24 +9,14 @@ from uuid import uuid4
 
 import pytest
 import samples
-from browser import PDF, described, downloaded, finish, send_form
+from browser import PDF, described, downloaded, finish, replace, send_form
 from lms_files import sweeps
 from lms_files.differences import differences
 from lms_files.lifecycle import content_key
 from lms_files.storage import Store, store_of
 from lms_files.storage_clients import ObjectMissing
 
-from lms_core.testing import Caller, Lms, School
-
-
-async def replace(lms: Lms, caller: Caller, file: dict[str, Any], content: bytes, **more: Any) -> dict[str, Any]:
-    """Upload a new version, and what the workers make of it."""
-    body = {"content_type": PDF, "size": len(content), **more}
-    version = await caller.create(f"/files/{file['id']}/versions", body)
-    assert (await send_form(version["upload"], content)).status_code == 204
-    assert (await caller.post(f"/files/{version['id']}/complete")).status_code == 202
-    await lms.work_off()
-    return version
+from lms_core.testing import Lms, School
 
 
 async def sweep(lms: Lms, monkeypatch: pytest.MonkeyPatch, *contents: bytes) -> None:
