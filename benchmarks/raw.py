@@ -85,12 +85,16 @@ def create() -> Asgi:
 
 
 # As `POST /enrollments` sends it, statement by statement, with the same rows in the end.
-HOLD = """
-    SELECT c.institution_id,
-        (SELECT is_deleted FROM institutions_institution WHERE id = c.institution_id FOR SHARE) AS is_deleted
-    FROM courses_course c WHERE c.id = $1
+LOCK = """
+    WITH held AS MATERIALIZED (
+        SELECT c.id, c.institution_id,
+            (SELECT is_deleted FROM institutions_institution WHERE id = c.institution_id FOR SHARE) AS is_deleted
+        FROM courses_course c WHERE c.id = $1
+    )
+    SELECT held.is_deleted AS held_is_deleted, own.* FROM held LEFT JOIN LATERAL (
+        SELECT * FROM courses_course WHERE id = held.id AND NOT is_deleted FOR UPDATE
+    ) own ON true
 """
-LOCK = "SELECT * FROM courses_course WHERE id = $1 AND NOT is_deleted FOR UPDATE"
 MEMBER = "SELECT id, is_active FROM users_user WHERE id = $1 AND NOT is_deleted FOR SHARE"
 STANDING = """
     SELECT id, state FROM enrollments_enrollment WHERE course_id = $1 AND user_id = $2 AND role = 'student'
@@ -139,7 +143,6 @@ async def enroll(pool: asyncpg.Pool, body: bytes, address: str) -> bytes:
     created = {name: {"before": None, "after": value} for name, value in {**rows, "state": "active"}.items()}
     changes = encode(created).decode()
     async with pool.acquire() as connection, connection.transaction():
-        await connection.fetchrow(HOLD, course_id)
         await connection.fetchrow(LOCK, course_id)
         await connection.fetchrow(MEMBER, user_id)
         await connection.fetchrow(STANDING, course_id, user_id)

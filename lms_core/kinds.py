@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Select, Uuid, and_, bindparam, inspect, or_, true
+from sqlalchemy import ColumnElement, Select, and_, inspect, or_, true
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
 from lms_core.conditions import exists_for_each
 from lms_core.db import Table
 from lms_core.errors import StartRefused
-from lms_core.statements import Read
 from lms_core.types import Cascade, Part, Reaction, ReadRule, Removal
+
+if TYPE_CHECKING:
+    from lms_core.locking import Lock
 
 
 @dataclass
@@ -87,7 +89,8 @@ class Kinds:
         self.edges: dict[type[Any], list[Cascade]] = {}
         self.alive_of: dict[type[Any], ColumnElement[bool]] = {}
         self.parts: list[Part] = []
-        self.holding_of: dict[Hashable, Holding] = {}
+        # What is built once for a graph (locking.py), until the graph is another.
+        self.locks: dict[Hashable, Lock] = {}
 
     def add_model(self, model: type[Table]) -> None:
         """Make a table known as a kind."""
@@ -99,7 +102,7 @@ class Kinds:
     def add_cascade(self, plugin: str, cascade: Cascade) -> None:
         """Declare an edge; StartRefused when the parent is unknown or the column is missing."""
         self.alive_of.clear()
-        self.holding_of.clear()
+        self.locks.clear()
         parent = self.by_name.get(cascade.parent)
         if parent is None:
             raise StartRefused(
@@ -250,37 +253,3 @@ def scope_columns(kinds: Kinds, model: Any) -> Iterable[tuple[str, Any]]:
         for further, expression in scope_columns(kinds, other):
             if further != edge.parent:
                 yield further, select(expression).where(other.id == column).scalar_subquery()
-
-
-@dataclass(frozen=True)
-class Holding:
-    """A row and what it hangs under, from the top: the kinds, and the statement that keeps all of it from changing.
-
-    The statement gives `id_<n>` and `is_deleted_<n>` of each. It takes what is further up first, as everybody does, so
-    that two who hold the same do not wait for each other.
-    """
-
-    kinds: tuple[str, ...]
-    read: Read
-
-
-def holding(kinds: Kinds, model: type[Table], itself: bool, locks: bool) -> Holding:
-    """How a row of this model is held, with or without `itself`; without `locks` it is only looked at."""
-    form = (model, itself, locks)
-    if form not in kinds.holding_of:
-        order = list(kinds.by_name)
-        held = [(kind, column) for kind, column in scope_columns(kinds, model) if itself or kind != kind_name(model)]
-        held.sort(key=lambda pair: order.index(pair[0]))
-        row_id = bindparam("row_id", type_=Uuid())
-        named = [column.label(f"id_{number}") for number, (_, column) in enumerate(held)]
-        ids = select(col(model.id).label("row_id"), *named).where(col(model.id) == row_id).subquery()
-        looks = []
-        for number, (kind, _) in enumerate(held):
-            other = aliased(kinds.by_name[kind].model)
-            look = select(col(other.is_deleted)).where(col(other.id) == ids.c[f"id_{number}"])
-            if locks:
-                look = look.with_for_update(read=True)
-            looks.append(look.correlate(ids).scalar_subquery().label(f"is_deleted_{number}"))
-        read = Read(select(*ids.c, *looks), plan_once=True)
-        kinds.holding_of[form] = Holding(tuple(kind for kind, _ in held), read)
-    return kinds.holding_of[form]

@@ -15,7 +15,6 @@ import asyncpg
 import redis.asyncio
 import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
-from sqlmodel import select
 
 from lms_core.access_cache import AccessCache
 from lms_core.audit import SESSION_KEY, Trail, note_created
@@ -23,7 +22,8 @@ from lms_core.config import Settings
 from lms_core.db import Database, Record, Table, natural_key_index
 from lms_core.errors import Forbidden, NotFound, StateConflict, Unavailable
 from lms_core.etags import check_if_match
-from lms_core.kinds import alive, holding, kind_name
+from lms_core.kinds import kind_name
+from lms_core.locking import holding, locking
 from lms_core.outbox import store_events
 from lms_core.permissions import Access, Filter
 from lms_core.replica import Replica
@@ -290,42 +290,29 @@ class UnitOfWork:
         Raises NotFound when it, or anything it hangs under, is deleted; 412 when `if_match` is stale. In a dry run nobody
         has to wait: it is only read.
         """
-        statement = select(model).where(model.id == id, alive(model)).execution_options(populate_existing=True)
-        if not self.dry_run:
-            await self.hold_parents(model, id)
-            statement = statement.with_for_update(of=model)
-        row = (await self.session.execute(statement)).scalar_one_or_none()
-        if row is None:
-            raise NotFound(kind_name(model), id)
+        lock = locking(self.context.platform.kinds, model, None, locks=not self.dry_run)
+        asked = lock.statement.execution_options(populate_existing=True)
+        found = (await self.session.execute(asked, {"row_id": id})).mappings().one_or_none()
+        row: M = lock.living(id, found)["entity"]
         check_if_match(if_match, row.version)
         return row
 
-    async def hold_parents(self, model: type[Table], id: UUID) -> None:
-        """Keep everything a row hangs under from being deleted until this transaction ends."""
-        await self.hold_rows(model, id, itself=False)
+    async def lock_columns(self, model: type[Table], id: UUID, columns: tuple[str, ...]) -> dict[str, Any]:
+        """The same without an entity, for what is locked all the time: some columns of a live row."""
+        lock = locking(self.context.platform.kinds, model, columns, locks=not self.dry_run)
+        row = lock.living(id, await lock.read.one(self.session, row_id=id))
+        return {name: row[name] for name in columns}
 
     async def hold(self, kind: str, id: UUID) -> None:
         """Keep a row and its ancestors alive until this transaction ends: before a child is made or moved.
 
-        Raises NotFound when it is deleted. A foreign key does not do this: the row still exists.
+        Raises NotFound for the topmost that is deleted. A foreign key does not do this: the row still exists.
         """
         found = self.context.platform.kinds.find(kind)
         if found is None:
             raise NotFound(kind, id)
-        await self.hold_rows(found.model, id, itself=True)
-
-    async def hold_rows(self, model: type[Table], id: UUID, itself: bool) -> None:
-        """`FOR SHARE` on all that a row hangs under, and on it; NotFound for the topmost that is deleted."""
-        held = holding(self.context.platform.kinds, model, itself, locks=not self.dry_run)
-        if not held.kinds:
-            return
-        row = await held.read.one(self.session, row_id=id)
-        if row is None:
-            raise NotFound(kind_name(model), id)
-        for number, kind in enumerate(held.kinds):
-            held_id = row[f"id_{number}"]
-            if held_id is not None and row[f"is_deleted_{number}"] is not False:
-                raise NotFound(kind, held_id)
+        held = holding(self.context.platform.kinds, found.model, locks=not self.dry_run)
+        held.living(id, await held.read.one(self.session, row_id=id))
 
     async def add(self, row: Table) -> None:
         """Insert a row now; 409 `natural_key_taken` when a live one has the same natural key."""

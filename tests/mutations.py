@@ -42,8 +42,8 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "the lock on ancestors",
-        "lms_core/kinds.py",
-        "            if locks:\n                look = look.with_for_update(read=True)\n",
+        "lms_core/locking.py",
+        "        if locks:\n            look = look.with_for_update(read=True)\n",
         "",
         "tests/test_deletion.py::test_a_child_that_is_being_made_holds_the_delete_of_its_parent_up",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -99,12 +100,51 @@ async def test_a_row_is_held_with_all_it_hangs_under_by_one_statement(lms: Lms, 
         assert counted.statements == 1
         assert [await is_locked(lms, *row) for row in rows] == [True, True, True]
     async with lms.context.unit_of_work() as uow:
-        await uow.hold_parents(model_of(lms, "materials.material"), UUID(material["id"]))
-        assert [await is_locked(lms, *row) for row in rows] == [True, True, False]
+        async with lms.counted() as counted:
+            await uow.lock(model_of(lms, "materials.material"), UUID(material["id"]))
+        assert counted.statements == 1
+        assert [await is_locked(lms, *row) for row in rows] == [True, True, True]
     async with lms.context.unit_of_work() as uow:
         uow.dry_run = True
         await uow.hold("material", UUID(material["id"]))
         assert [await is_locked(lms, *row) for row in rows] == [False, False, False]
+
+
+async def waits_for_lock(lms: Lms) -> None:
+    """Return as soon as somebody waits for a row of another transaction."""
+    waiting = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted"
+    async with asyncio.timeout(10):
+        while (await lms.sql(waiting))[0]["n"] == 0:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("columns", [None, ("title", "version")])
+async def test_what_happened_while_a_lock_waited_is_seen(
+    lms: Lms, school: School, columns: tuple[str, ...] | None
+) -> None:
+    course, institution, model = school.course["id"], school.institution["id"], model_of(lms, "courses.course")
+
+    async def locked() -> str:
+        async with lms.context.unit_of_work() as uow:
+            if columns is None:
+                return str((await uow.lock(model, UUID(course))).title)
+            return str((await uow.lock_columns(model, UUID(course), columns))["title"])
+
+    async with lms.context.unit_of_work() as other:
+        await other.session.execute(text("UPDATE courses_course SET title = 'Changed' WHERE id = :id"), {"id": course})
+        waiting = asyncio.create_task(locked())
+        await waits_for_lock(lms)
+    assert await waiting == "Changed"
+
+    delete = "UPDATE institutions_institution SET is_deleted = true, deletion_id = gen_random_uuid() WHERE id = :id"
+    async with lms.context.unit_of_work() as other:
+        await other.session.execute(text(delete), {"id": institution})
+        waiting = asyncio.create_task(locked())
+        await waits_for_lock(lms)
+        # From the top: who deletes the institution may go on to its courses.
+        assert not await is_locked(lms, "courses.course", course)
+    with pytest.raises(NotFound, match="institution"):
+        await waiting
 
 
 async def test_what_hangs_under_something_deleted_is_not_held(lms: Lms, school: School) -> None:
@@ -117,8 +157,12 @@ async def test_what_hangs_under_something_deleted_is_not_held(lms: Lms, school: 
         for kind, id in (("material", material["id"]), ("course", school.course["id"])):
             with pytest.raises(NotFound, match="course"):
                 await uow.hold(kind, UUID(id))
+            with pytest.raises(NotFound, match="course"):
+                await uow.lock(model_of(lms, f"{kind}s.{kind}"), UUID(id))
         with pytest.raises(NotFound, match="material"):
             await uow.hold("material", uuid4())
+        with pytest.raises(NotFound, match="material"):
+            await uow.lock(model_of(lms, "materials.material"), uuid4())
 
 
 class Answer(BaseModel):

@@ -11,7 +11,7 @@ from lms_institutions.contracts import INSTITUTION
 from sqlalchemy import ARRAY, String, Uuid, and_, any_, bindparam, literal, or_
 from sqlmodel import col, select
 
-from lms_core.sdk import Invalid, Listing, NotFound, Point, Read, UnitOfWork, alive, among, among_texts
+from lms_core.sdk import Invalid, Listing, Point, UnitOfWork, alive, among, among_texts
 from lms_courses import terms
 from lms_courses.contracts import (
     COURSE,
@@ -38,6 +38,7 @@ FILTERS = {
 # An institution may have one course in three, or one in a million.
 COURSES = Listing(Course, CourseRead, FILTERS, COLUMNS, plan_once=False)
 COURSE_POINT = Point(Course, CourseRead, columns=COLUMNS)
+SUMMARY = tuple(one.name for one in fields(CourseSummary))
 NULLABLE = ("capacity", "starts_on", "ends_on", "term_id", "enrollment_key")
 
 
@@ -116,17 +117,6 @@ async def check_move(uow: UnitOfWork, id: UUID, institution_id: UUID) -> None:
 class Catalog(CourseCatalog):
     """Answers other plugins' questions."""
 
-    def __init__(self) -> None:
-        self.summaries: dict[bool, Read] = {}
-
-    def summary(self, dry_run: bool) -> Read:
-        """A live course by its id: locked, or in a dry run only looked at."""
-        if dry_run not in self.summaries:
-            columns: Any = (col(getattr(Course, one.name)).label(one.name) for one in fields(CourseSummary))
-            found: Any = select(*columns).where(col(Course.id) == bindparam("course_id", type_=Uuid()), alive(Course))
-            self.summaries[dry_run] = Read(found if dry_run else found.with_for_update(of=Course))
-        return self.summaries[dry_run]
-
     async def living(self, uow: UnitOfWork, course_ids: Collection[UUID]) -> dict[UUID, CourseSummary]:
         """By their ids."""
         statement = select(Course).where(among(col(Course.id), course_ids), alive(Course))
@@ -156,12 +146,7 @@ class Catalog(CourseCatalog):
 
     async def lock(self, uow: UnitOfWork, course_id: UUID) -> CourseSummary:
         """The course, for whoever changes its seats."""
-        if not uow.dry_run:
-            await uow.hold_parents(Course, course_id)
-        row = await self.summary(uow.dry_run).one(uow.session, course_id=course_id)
-        if row is None:
-            raise NotFound(COURSE, course_id)
-        return CourseSummary(**row)
+        return CourseSummary(**await uow.lock_columns(Course, course_id, SUMMARY))
 
     async def opens_with(self, uow: UnitOfWork, course_id: UUID, key: str) -> bool:
         """In the same time, however much of it is right."""
