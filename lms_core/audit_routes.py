@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query, Response
 from pydantic import BaseModel
-from sqlalchemy import DateTime, and_, bindparam, literal, true
+from sqlalchemy import DateTime, and_, bindparam, true
 from sqlmodel import col
 
 from lms_core.audit import AuditEntry
-from lms_core.conditions import id_at
+from lms_core.conditions import CLOCKS_APART, id_at
 from lms_core.errors import Forbidden, Invalid
 from lms_core.inputs import Instant
 from lms_core.pagination import Listing, Page, PageParams
@@ -47,8 +47,6 @@ class AuditEntryRead(BaseModel):
 
 SINCE = bindparam("since", type_=DateTime(timezone=True))
 UNTIL = bindparam("until", type_=DateTime(timezone=True))
-CLOCKS_APART = literal(timedelta(hours=1))
-"""More than the clock that an id was made by may differ from the database's, which says when."""
 ENTRIES = Listing(
     AuditEntry,
     AuditEntryRead,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -26,6 +27,9 @@ from sqlalchemy import (
 )
 from sqlalchemy import cast as cast_to
 from sqlalchemy.sql.selectable import LateralFromClause
+
+CLOCKS_APART = literal(timedelta(hours=1))
+"""More than the clock that an id was made by may differ from the database's, which says when."""
 
 
 def id_at(moment: Any) -> ColumnElement[uuid.UUID]:

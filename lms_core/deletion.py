@@ -46,6 +46,8 @@ class Deletion(Record, table=True):
         Index("ix_core_deletion_root_kind", "root_kind", "id"),
         Index("ix_core_deletion_actor_id", "actor_id", "id"),
         Index("ix_core_deletion_state", "state", "id"),
+        Index("ix_core_deletion_kept", "id", postgresql_where=text("purged_at IS NULL")),
+        Index("ix_core_deletion_label", "label", postgresql_using="gin", postgresql_ops={"label": "gin_trgm_ops"}),
         Index("ix_core_deletion_taken_from", "taken_from", postgresql_where=text("taken_from IS NOT NULL")),
         Index("ix_core_deletion_passing", "updated_at", postgresql_where=text("state IN ('cascading', 'restoring')")),
         Index("ix_core_deletion_due", "purge_after", postgresql_where=text("state = 'deleted'")),

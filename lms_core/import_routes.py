@@ -8,9 +8,10 @@ from uuid import UUID
 
 from fastapi import Query, Response
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import and_, bindparam, exists, false, or_, true
+from sqlalchemy import ARRAY, Uuid, and_, any_, bindparam, false, func, or_, select, true
 from sqlmodel import col
 
+from lms_core.conditions import exists_for_each
 from lms_core.import_plan import make_plan, request_undo, start
 from lms_core.imports import Action, Import, Importer, ImportRow, State
 from lms_core.pagination import JsonBytes, Listing, Page, PageParams, Point
@@ -126,16 +127,26 @@ def where_actor_may_import(uow: UnitOfWork) -> Filter:
             parts.append((importer.name, model, permitted))
 
     def write(job: Any) -> Any:
-        return or_(
-            false(),
-            *(
-                and_(job.importer == name, exists().where(col(model.id) == job.scope_id, permitted.write(model)))
-                for name, model, permitted in parts
-            ),
-        )
+        scopes = [
+            (name, exists_for_each(col(model.id) == job.scope_id, permitted.write(model)))
+            for name, model, permitted in parts
+        ]
+        return or_(false(), *(and_(job.importer == name, may) for name, may in scopes))
+
+    def write_for_many(job: Any) -> Any:
+        ids = [
+            (
+                name,
+                func.array(
+                    select(col(model.id)).where(permitted.write_list(model)).scalar_subquery(), type_=ARRAY(Uuid())
+                ),
+            )
+            for name, model, permitted in parts
+        ]
+        return or_(false(), *(and_(job.importer == name, job.scope_id == any_(found)) for name, found in ids))
 
     shape = ("imports", tuple((name, permitted.shape) for name, _, permitted in parts))
-    return Filter(shape, parameters, write, never=not parts)
+    return Filter(shape, parameters, write, not parts, write_for_many, gathers=True)
 
 
 IMPORTS = Listing(

@@ -45,6 +45,7 @@ class Import(Record, table=True):
         ),
         Index("ix_core_import_state", "state", "id"),
         Index("ix_core_import_importer", "importer", "id"),
+        Index("ix_core_import_scope_id", "scope_id", "id"),
     )
 
     importer: str

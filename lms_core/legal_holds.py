@@ -63,6 +63,7 @@ class LegalHold(Record, table=True):
         ),
         Index("ix_core_legal_hold_object_id", "object_id", "id"),
         Index("ix_core_legal_hold_kind", "kind", "id"),
+        Index("ix_core_legal_hold_place_id", "place_id", "id"),
     )
 
     kind: str
@@ -111,7 +112,8 @@ def known_to_actor(uow: UnitOfWork) -> Filter:
         own = [(hold.kind == kind.name) & concerning(kinds, kind, hold.object_id) for kind in kinds.by_name.values()]
         return ~or_(false(), *own) & (true() if scope.everywhere else or_(false(), *places))
 
-    return Filter(("holds", scope.shape), parameters, write, never=not (scope.everywhere or scope.ids))
+    never, gathers = not (scope.everywhere or scope.ids), not scope.everywhere
+    return Filter(("holds", scope.shape), parameters, write, never, gathers=gathers)
 
 
 def concerning(kinds: Kinds, kind: Kind, id: Any) -> Any:

@@ -40,6 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
+from lms_core.conditions import exists_for_each
 from lms_core.db import Database, Table
 from lms_core.kinds import Kind, Kinds, alive, kind_name, scope_columns
 from lms_core.session import DirectSession
@@ -68,6 +69,12 @@ def permissions_column(held: Any) -> Any:
     """What a source says that its roles give; NULL from one that says nothing."""
     array = ARRAY(String())
     return held.c.permissions if "permissions" in held.c else cast(null(), array)
+
+
+def holders_of(statement: Select[*tuple[Any, ...]]) -> Any:
+    """Of what a source says, who holds a role where: the rest takes PostgreSQL as long to plan as this."""
+    asked = [column for column in statement.selected_columns if column.key in ("actor_id", "object_id", "deletion_id")]
+    return statement.with_only_columns(*asked, maintain_column_froms=True).subquery()
 
 
 def deleted_by_actor(model: type[Table]) -> ColumnElement[bool]:
@@ -386,11 +393,11 @@ class Rules:
             further = {kind for kind, _ in scope_columns(self.kinds, other)} - {edge.parent}
             if further & set(scope.ids):
                 above = self.within(other, replace(scope, ids=without(scope.ids, edge.parent)), prefix, many, dead)
-                chosen = select(col(other.id)).where(above)
                 if many:
+                    chosen = select(col(other.id)).where(above)
                     found.append(column == any_(func.array(chosen.scalar_subquery(), type_=ARRAY(Uuid()))))
                 else:
-                    found.append(exists(chosen.where(col(other.id) == column)))
+                    found.append(exists_for_each(col(other.id) == column, above))
         return or_(false(), *found)
 
     def parameter(self, prefix: str, kind: str) -> str:
@@ -399,19 +406,21 @@ class Rules:
 
     def named(self, column: Any, name: str, prefix: str, dead: bool) -> ColumnElement[bool]:
         """The column names one of the objects of this kind that are in a scope; with `dead`, or what died below them."""
-        ids, kind = bound_ids(self.parameter(prefix, name)), self.kinds.by_name[name]
-        found: ColumnElement[bool] = column == ids
-        if not (dead and kind.is_tree):
-            return found
-        top, next_below = aliased(kind.model), aliased(kind.model)
-        parent = kind.tree_column().key
-        died = (
-            select(col(top.id))
-            .where(getattr(top, parent) == ids, col(top.is_deleted))
-            .cte(recursive=True, nesting=True)
-        )
-        died = died.union(select(col(next_below.id)).where(getattr(next_below, parent) == died.c.id))
-        return or_(found, column.in_(select(died.c.id)))
+        kind, array = self.kinds.by_name[name], ARRAY(Uuid())
+        given: Any = bindparam(self.parameter(prefix, name), type_=array)
+        if dead and kind.is_tree:
+            top, next_below = aliased(kind.model), aliased(kind.model)
+            parent = kind.tree_column().key
+            died = (
+                select(col(top.id))
+                .where(getattr(top, parent) == any_(given), col(top.is_deleted))
+                .cte(recursive=True, nesting=True)
+            )
+            died = died.union(select(col(next_below.id)).where(getattr(next_below, parent) == died.c.id))
+            # One array: of two conditions PostgreSQL uses no index.
+            given = func.array_cat(given, func.array(select(died.c.id).scalar_subquery(), type_=array), type_=array)
+        found: ColumnElement[bool] = column == any_(given)
+        return found
 
     def held_within(self, holder: Any, scope: Scope, prefix: str, dead: Any, many: bool = False) -> ColumnElement[bool]:
         """The person holds some role at an object in the scope, or at one that hangs under it.
@@ -421,7 +430,7 @@ class Rules:
         """
         found: list[ColumnElement[bool]] = []
         for source in self.sources:
-            held = source.statement.subquery()
+            held = holders_of(source.statement)
             placed = self.placed(source, held, scope, prefix, dead is not None)
             if placed and many:
                 holders = select(held.c.actor_id).where(*placed).distinct()
@@ -429,7 +438,7 @@ class Rules:
             elif placed:
                 found.append(exists().where(held.c.actor_id == holder, *placed))
             if dead is not None and source.taken is not None:
-                taken = source.taken.subquery()
+                taken = holders_of(source.taken)
                 same = or_(taken.c.deletion_id == dead.deletion_id, self.went_with_place(source, taken))
                 placed = self.placed(source, taken, scope, prefix, True)
                 if placed:

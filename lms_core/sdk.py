@@ -4,7 +4,16 @@ from sqlmodel import Field
 
 from lms_core.backup import AfterRestore, KeptObjects, may_remove_objects
 from lms_core.backup_shelf import Shelf
-from lms_core.conditions import among, among_texts, exists_for_each, given_ids, like_pattern, looked_up_for_each
+from lms_core.conditions import (
+    CLOCKS_APART,
+    among,
+    among_texts,
+    exists_for_each,
+    given_ids,
+    id_at,
+    like_pattern,
+    looked_up_for_each,
+)
 from lms_core.csv_table import CellError, Column, Row, write_table
 from lms_core.db import Record, Table, new_id
 from lms_core.deletion import Deleted, DeletionRead, Restored, delete, keep_deleted
@@ -63,6 +72,7 @@ from lms_core.uow import Context, UnitOfWork
 
 __all__ = [
     "ACTOR_ID",
+    "CLOCKS_APART",
     "SUPER_ADMIN",
     "Access",
     "AfterRestore",
@@ -151,6 +161,7 @@ __all__ = [
     "find_object",
     "given_ids",
     "hookimpl",
+    "id_at",
     "keep_deleted",
     "kind_name",
     "like_pattern",

@@ -123,10 +123,10 @@ ROWS = """
     core_audit_entry 60000 (id, created_at, actor_id, action, kind, object_id, changes)
         row_id('audit', n), at(n), person(n), CASE WHEN n % 3 = 0 THEN 'created' ELSE 'changed' END, CASE WHEN n % 4 = 0 THEN 'users.user' ELSE 'courses.course' END,
         row_id('course', course(n)), '{}'
-    core_deletion 30000 (id, created_at, root_kind, root_id, root_ids, label, state, actor_id, counts)
+    core_deletion 30000 (id, created_at, root_kind, root_id, root_ids, label, state, purged_at, actor_id, counts)
         row_id('deletion', n), at(n), CASE WHEN n % 2 = 0 THEN 'courses.course' ELSE 'materials.material' END,
         row_id(CASE WHEN n % 2 = 0 THEN 'course' ELSE 'material' END, n), ARRAY[row_id(CASE WHEN n % 2 = 0 THEN 'course' ELSE 'material' END, n)], 'Label ' || n,
-        CASE WHEN n % 5 = 0 THEN 'restored' ELSE 'deleted' END, person(n), '{}'
+        CASE WHEN n % 5 = 0 THEN 'restored' WHEN n % 5 = 1 THEN 'purged' ELSE 'deleted' END, CASE WHEN n % 5 = 1 THEN at(n) END, person(n), '{}'
     core_import 20000 (id, created_at, importer, file_id, scope_id, options, actor_id, state, rows_total, rows_done, counts)
         row_id('import', n), at(n), CASE WHEN n % 2 = 0 THEN 'users.users' ELSE 'enrollments.enrollments' END, row_id('file', n), school(n), '{}', person(n), 'done', 1, 1, '{}'
     core_import_row 40000 (import_id, number, cells, state, action, changes, kept, memo)

@@ -76,12 +76,10 @@ UNBOUNDED = {
         25_000,
     ),
     "/deletions": (
-        "each deletion is asked for its place: it has none of its own; for text in its name there is no index",
-        ("super admin", "principal of many", "principal", "teacher"),
-        120_000,
+        "each deletion that is kept is asked for its place, of which it has none of its own",
+        ("super admin", "principal", "teacher"),
+        65_000,
     ),
-    "/legal-holds": ("each hold is asked for its place", ("principal",), 25_000),
-    "/imports": ("each import is asked for its place", ("principal",), 25_000),
     "/imports/{import_id}/rows": ("an import has 20,000 rows at most", ("super admin",), 11_000),
     "/users/{user_id}/roles": (
         "whether one may know the user reads all groups while they are few",
@@ -89,7 +87,6 @@ UNBOUNDED = {
         25_000,
     ),
     "/courses/terms": ("days have no index: there are few terms", ("super admin",), 6_000),
-    "/enrollments": ("`as_of` looks at every period", ("super admin", "principal of many", "principal"), 70_000),
     "/files": ("for a state that few are in, the courses of the school are gathered", ("principal of many",), 140_000),
     "/groups": (
         "the courses and institutions of groups are gathered first",
@@ -106,7 +103,6 @@ UNBOUNDED = {
         ("super admin", "principal of many"),
         100_000,
     ),
-    "/materials": ("the courses of the school are gathered, also for one module", ("principal of many",), 30_000),
     "/materials/search": (
         "candidates are 1,000 of each sort, each with its conditions",
         ("super admin", "principal of many", "principal", "teacher"),

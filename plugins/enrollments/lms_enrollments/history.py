@@ -9,7 +9,7 @@ from fastapi import Response
 from sqlalchemy import DateTime, and_, bindparam, exists, func, insert, null, or_, select, update
 from sqlmodel import col
 
-from lms_core.sdk import Filter, Listing, Paging, UnitOfWork, alive, among, new_id
+from lms_core.sdk import CLOCKS_APART, Filter, Listing, Paging, UnitOfWork, alive, among, id_at, new_id
 from lms_enrollments.models import Enrollment, Period
 from lms_enrollments.schemas import EnrollmentRead, PeriodRead
 
@@ -41,7 +41,11 @@ AS_OF = Listing(
     Period,
     EnrollmentRead,
     filters={
-        "as_of": and_(col(Period.since) <= AT, or_(col(Period.until).is_(None), col(Period.until) > AT)),
+        "as_of": and_(
+            col(Period.since) <= AT,
+            or_(col(Period.until).is_(None), col(Period.until) > AT),
+            col(Period.id) < id_at(AT + CLOCKS_APART),
+        ),
         **{name: getattr(Period, name) == bindparam(name) for name in ("course_id", "user_id", "state", "role")},
     },
     columns={

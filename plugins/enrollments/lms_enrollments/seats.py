@@ -119,13 +119,20 @@ def placing() -> Write:
         "starts_on": bindparam("starts_on", type_=Date()),
         "ends_on": bindparam("ends_on", type_=Date()),
     }
-    enrollment = {"id": given.c.id, **own, "waiting_number": given.c.waiting_number}
+    # Begun under the course's lock, so its time is later than all that was noted of the course before.
+    now = func.statement_timestamp()
+    enrollment = {
+        "id": given.c.id,
+        "created_at": now,
+        "updated_at": now,
+        **own,
+        "waiting_number": given.c.waiting_number,
+    }
     period = {
         "id": given.c.period_id,
         "enrollment_id": given.c.id,
         **own,
-        # Under the course's lock, so what the clock says now is later than all that was noted of the course before.
-        "since": func.clock_timestamp(),
+        "since": now,
         "cause": literal_column("'enrolled'"),
         "reason": bindparam("reason", type_=String()),
         "actor_id": bindparam("actor_id", type_=Uuid()),

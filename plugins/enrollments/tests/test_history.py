@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lms_core.migrate import lineages, positions, run_patiently
 from lms_core.testing import Caller, Lms, School
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +64,7 @@ async def test_who_was_enrolled_then(lms: Lms, school: School) -> None:
     assert await enrolled(school.teacher, school, during) == {old, (one, "active")}
     assert await enrolled(school.teacher, school, after) == {old, (one, "completed")}
     assert await enrolled(school.teacher, school, during, state="active", user_id=one) == {(one, "active")}
+    assert await enrolled(school.teacher, school, enrollment["created_at"]) == {old, (one, "active")}
     assert await enrolled(school.teacher, school, "2001-01-01T00:00:00Z") == set()
     assert await enrolled(school.student, school, during) == {old}
     assert await enrolled((await lms.make_school()).teacher, school, during) == set()
@@ -134,3 +136,23 @@ async def test_who_is_restored_into_the_line_knows_by_whom(lms: Lms, school: Sch
     await lms.work_off()
     last = (await school.principal.items(f"{path}/history"))[-1]
     assert (last["cause"], last["actor_id"]) == ("seat_taken", str(school.principal.id))
+
+
+async def test_first_periods_of_an_earlier_release_are_the_first(lms: Lms, school: School) -> None:
+    """Their ids were random: the history began with any, and `as_of` has to find them by their time."""
+    user = await lms.make_user("student", school.institution["id"])
+    enrollment = await lms.enroll(school.course["id"], user)
+    during = await moment()
+    assert (await school.teacher.patch(f"/enrollments/{enrollment['id']}", {"state": "completed"})).status_code == 200
+    told = await history(school.teacher, enrollment)
+    late = "UPDATE enrollments_period SET id = 'ffffffff-ffff-4fff-8fff-ffffffffffff' WHERE enrollment_id = :id AND state = 'active'"
+    await lms.sql(late, id=enrollment["id"])
+    assert [one["state"] for one in await history(school.teacher, enrollment)] == ["completed", "active"]
+
+    lineage = next(one for one in lineages(lms.context.platform) if one.name == "enrollments")
+    await lms.sql(f"UPDATE {lineage.version_table} SET version_num = 'enrollments_0007'")
+    url = lms.context.settings.database_url
+    scripts = next(one for one in await positions(lms.context.platform, url) if one.lineage == "enrollments").scripts
+    await run_patiently(url, lineage, next(one for one in scripts if one.revision == "enrollments_0008"))
+    assert await history(school.teacher, enrollment) == told
+    assert (str(user.id), "active") in await enrolled(school.teacher, school, during)

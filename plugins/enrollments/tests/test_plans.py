@@ -11,7 +11,7 @@ from lms_core.testing import Lms, School
 pytestmark = pytest.mark.anyio
 TRIED = 5
 """PostgreSQL plans so often for the values that it gets, before one plan for all may do (its documentation, PREPARE)."""
-STATEMENTS = 7
+STATEMENTS = 6
 """Those of an enrollment, beside BEGIN and COMMIT."""
 
 
