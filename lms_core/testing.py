@@ -175,6 +175,16 @@ async def application(platform: Platform) -> AsyncIterator[Lms]:
             yield Lms(client, context)
 
 
+@asynccontextmanager
+async def application_apart(settings: Settings) -> AsyncIterator[Lms]:
+    """The enabled plugins on a database of their own, for what the rows of other tests would change."""
+    configure_logs(settings)
+    database = f"lms_{uuid4().hex}"
+    await copy_template(database)
+    async with application(load_platform(settings_for(database))) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 async def lms(platform: Platform, database: str) -> AsyncIterator[Lms]:
     """The application, for all tests of this process; each makes institutions of its own."""

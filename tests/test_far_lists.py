@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from lms_core.config import Settings
-from lms_core.logs import configure_logs
 from lms_core.pagination import Listing
-from lms_core.platform import load_platform
-from lms_core.testing import Caller, Lms, application, copy_template, settings_for
+from lms_core.testing import Caller, Lms, application_apart
 
 pytestmark = pytest.mark.anyio
 LISTS = {
@@ -26,12 +24,9 @@ Known = dict[tuple[str, int], list[Any]]
 
 
 @pytest.fixture(scope="module")
-async def schools(database_name: str, settings: Settings) -> AsyncIterator[tuple[list[Caller], Known]]:
+async def schools(settings: Settings) -> AsyncIterator[tuple[list[Caller], Known]]:
     """A database of its own, with few rows, of several schools in turn; callers, and what each list of theirs should be."""
-    name = f"{database_name}_far"
-    configure_logs(settings)
-    await copy_template(name)
-    async with application(load_platform(settings_for(name))) as lms:
+    async with application_apart(settings) as lms:
         schools = [await lms.make_school() for _ in range(3)]
         admin = await lms.admin()
         for number in range(12):

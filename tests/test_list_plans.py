@@ -21,10 +21,8 @@ from many_rows import fill, row_id
 
 from lms_core.config import Settings
 from lms_core.db import READ_SETTINGS, Database
-from lms_core.logs import configure_logs
 from lms_core.pagination import Paging
-from lms_core.platform import load_platform
-from lms_core.testing import Caller, Lms, School, application, copy_template, settings_for
+from lms_core.testing import Caller, Lms, School, application_apart
 
 pytestmark = pytest.mark.anyio
 MOST_ROWS = 5_000
@@ -184,12 +182,9 @@ def literal(value: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-async def world(database_name: str, settings: Settings) -> AsyncIterator[World]:
+async def world(settings: Settings) -> AsyncIterator[World]:
     """A database of its own: other tests look through whole lists."""
-    name = f"{database_name}_plans"
-    configure_logs(settings)
-    await copy_template(name)
-    async with application(load_platform(settings_for(name))) as lms:
+    async with application_apart(settings) as lms:
         url = lms.context.settings.database_url
         school = await lms.make_school()
         guardian, head = await lms.make_user(), await lms.make_user()

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 from lms_enrollments.seats import STANDING
 from people import make_people
 
-from lms_core.testing import Lms, School
+from lms_core.config import Settings
+from lms_core.testing import Lms, School, application_apart
 
 pytestmark = pytest.mark.anyio
 TRIED = 5
 """PostgreSQL plans so often for the values that it gets, before one plan for all may do (its documentation, PREPARE)."""
 STATEMENTS = 6
 """Those of an enrollment, beside BEGIN and COMMIT."""
+
+
+@pytest.fixture
+async def lms(settings: Settings) -> AsyncIterator[Lms]:
+    """Which plan PostgreSQL takes is decided by all that is there."""
+    async with application_apart(settings) as lms:
+        yield lms
 
 
 async def planned(lms: Lms) -> dict[str, tuple[int, int]]:
