@@ -84,12 +84,19 @@ def plan_part(
     there: Sequence[Enrollment],
 ) -> Planned:
     """What is to become of somebody's part, given all that they had in this role."""
-    if state == "active" and any(one.state == "requested" for one in there):
-        return Planned("error", errors=[CellError("email", "requested", "They ask to join; decide that first.")])
     standing = next((one for one in there if one.state in STANDING), None)
+    if state == "active":
+        # A file grants requests, too.
+        standing = next((one for one in there if one.state == "requested"), standing)
     if standing is None:
         return plan_without_standing(course, person, role, state, section_id, days, there)
-    plan = Planned("unchanged", standing.id, memo={"role": role, "waiting_number": standing.waiting_number})
+    memo = {"role": role, "waiting_number": standing.waiting_number, "course_id": str(course.id)}
+    plan = Planned("unchanged", standing.id, memo=memo)
+    if standing.state == "requested":
+        if refused := refused_to_join(course, person):
+            return refused
+        plan.changes["state"] = {"before": "requested", "after": "active"}
+        plan.action = "update"
     errors = wrong_order(days["starts_on"] or standing.starts_on, days["ends_on"] or standing.ends_on)
     if errors:
         return Planned("error", errors=errors)
@@ -125,16 +132,23 @@ def plan_without_standing(
         return Planned(
             "error", errors=[CellError("state", "not_enrolled", f"They do not take part, so nothing is {state}.")]
         )
-    if course.state == "archived":
-        return Planned("error", errors=[CellError("course_code", "course_not_open", "This course is archived.")])
-    if not person.is_active:
-        return Planned("error", errors=[CellError("email", "user_disabled", "This user is disabled.")])
+    if refused := refused_to_join(course, person):
+        return refused
     memo = {
         "course_id": str(course.id), "user_id": str(person.id), "role": role, "section_id": text(section_id),
         **{name: text(day) for name, day in days.items()},
     }  # fmt: skip
     changes: dict[str, dict[str, Any]] = {"state": {"before": None, "after": "active"}}
     return Planned("create", changes=changes, memo=memo)
+
+
+def refused_to_join(course: CourseSummary, person: Person) -> Planned | None:
+    """Why nobody joins this course, or this person none."""
+    if course.state == "archived":
+        return Planned("error", errors=[CellError("course_code", "course_not_open", "This course is archived.")])
+    if not person.is_active:
+        return Planned("error", errors=[CellError("email", "user_disabled", "This user is disabled.")])
+    return None
 
 
 def days_of(cells: dict[str, str], errors: list[CellError]) -> dict[str, date | None]:
@@ -198,7 +212,7 @@ class Room:
         """Give the places that a plan needs to its row."""
         if plan.action in ("create", "update") and plan.memo["role"] == seats.STUDENT:
             section_id = section_of(plan)
-            if plan.action == "create":
+            if joins(plan):
                 self.courses[plan.memo["course_id"]] = self.courses.get(plan.memo["course_id"], 0) - 1
             if section_id is not None:
                 self.sections[section_id] = self.sections.get(section_id, 0) - 1
@@ -207,15 +221,19 @@ class Room:
         """The plan, or an error where the rows before it took the last place; who moves out of a section frees none."""
         if plan.action not in ("create", "update") or plan.memo["role"] != seats.STUDENT:
             return plan
-        creates = plan.action == "create"
         section_id = section_of(plan)
-        if creates and self.courses[plan.memo["course_id"]] < 1:
+        if joins(plan) and self.courses[plan.memo["course_id"]] < 1:
             detail = "Every seat of this course is taken, and it has no waitlist."
             return Planned("error", errors=[CellError("course_code", "course_full", detail)])
         if section_id is not None and self.sections[section_id] < 1:
             return Planned("error", errors=[CellError("section", "section_full", "Every place in it is taken.")])
         self.take(plan)
         return plan
+
+
+def joins(plan: Planned) -> bool:
+    """Whether a plan needs a seat: for somebody new, or for who asked to join."""
+    return plan.changes.get("state", {}).get("after") == "active"
 
 
 def section_of(plan: Planned) -> str | None:

@@ -29,7 +29,7 @@ from lms_core.sdk import (
     keep_deleted,
 )
 from lms_enrollments import history, places, seats
-from lms_enrollments.contracts import EnrollmentActivated, EnrollmentWaitlisted
+from lms_enrollments.contracts import EnrollmentActivated, EnrollmentRequested, EnrollmentWaitlisted
 from lms_enrollments.import_rows import STANDING, Room, day, part_of, plan_row, text, wrong_order
 from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import Part
@@ -112,7 +112,9 @@ class EnrollmentImporter(Importer):
                 coming.setdefault((UUID(plan.memo["course_id"]), part_of(plan.memo)), []).append(plan)
         for plan in planned:
             if plan.action in ("update", "disable"):
-                await change(uow, plan.object_id, {name: one["after"] for name, one in plan.changes.items()})
+                changed = await change(uow, plan.object_id, {name: one["after"] for name, one in plan.changes.items()})
+                if "state" in plan.changes:
+                    plan.changes["state"]["after"] = changed.state
         for (course_id, part), plans in coming.items():
             course = await uow.use(CourseCatalog).lock(uow, course_id)
             user_ids = [UUID(plan.memo["user_id"]) for plan in plans]
@@ -177,8 +179,8 @@ async def enrollments_of(
     return found
 
 
-async def change(uow: UnitOfWork, id: UUID | None, after: dict[str, Any]) -> None:
-    """Other days, another section, or the end."""
+async def change(uow: UnitOfWork, id: UUID | None, after: dict[str, Any]) -> Enrollment:
+    """Other days, another section, a request granted, or the end."""
     enrollment = await uow.session.get_one(Enrollment, id)
     course = await uow.use(CourseCatalog).lock(uow, enrollment.course_id)
     for name in ("starts_on", "ends_on"):
@@ -192,6 +194,7 @@ async def change(uow: UnitOfWork, id: UUID | None, after: dict[str, Any]) -> Non
         await put_in_section(uow, enrollment, UUID(after["section_id"]), "import")
     if "state" in after:
         await move(uow, course, enrollment, after["state"], "import")
+    return enrollment
 
 
 async def change_back(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, row: ImportRow) -> str | None:
@@ -245,12 +248,20 @@ async def place_in_line(uow: UnitOfWork, course_id: UUID, number: int | None) ->
 
 
 async def state_back(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, row: ImportRow) -> str | None:
-    """Who was dropped takes part again, or waits where they waited."""
+    """Who was dropped takes part again, or waits where they waited; who was let in asks again."""
     state = row.changes.get("state")
     if state is None:
         return None
     if enrollment.state != state["after"]:
         return "Left as it is, since its state was changed since."
+    if state["before"] == "requested":
+        enrollment.state, enrollment.waiting_number = "requested", None
+        await history.note(uow, [enrollment.id], "changed", "import undone")
+        about = {"course_id": course.id, "user_id": enrollment.user_id, "role": enrollment.role}
+        uow.emit(EnrollmentRequested(enrollment_id=enrollment.id, **about))
+        uow.announce(f"user:{enrollment.user_id}")
+        await seats.promote(uow, course)
+        return None
     again = await seats.standing_enrollments(uow, enrollment.course_id, [enrollment.user_id], enrollment.role)
     if again:
         return "Left as it is, since they were enrolled anew."

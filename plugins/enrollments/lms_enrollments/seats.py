@@ -3,8 +3,8 @@
 Only students take seats. Seats taken are the active rows; nobody waits while one is free; first come, first served.
 """
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
 from uuid import UUID
 
 from lms_courses.contracts import COURSE, COURSES, SECTIONS, CourseCatalog, CourseParticipation, CourseSummary
@@ -57,6 +57,8 @@ STUDENT = "student"
 APPOINTED_BY = {"teacher": "enrollments.appoint", "assistant": "enrollments.edit"}
 WAITLIST = "waitlist"
 """The choice of those who restore into a full course or section."""
+STATUS: dict[str, Literal["created", "waitlisted"]] = {"active": "created", "waitlisted": "waitlisted"}
+"""What is said of somebody who was not there before."""
 STANDING_STATES = ("requested", "active", "waitlisted")
 USERS = table("users_user", column("id"), column("full_name"), column("is_active"), column("is_deleted"))
 MAY_MOVE_UP = NOT_OVER & exists().where(USERS.c.id == col(Enrollment.user_id), USERS.c.is_active).correlate_except(
@@ -81,9 +83,9 @@ UNBALANCED = (
 
 
 def standing() -> Read:
-    """Which users take part in a course or wait already: each is looked for, however many others are in it."""
+    """Which users take part in a course, wait or ask already: each is looked for, however many others are in it."""
     given = given_ids("user_ids")
-    own = select(col(Enrollment.user_id), col(Enrollment.id)).where(
+    own = select(col(Enrollment.user_id), col(Enrollment.id), col(Enrollment.state)).where(
         col(Enrollment.course_id) == bindparam("course_id", type_=Uuid()),
         col(Enrollment.user_id) == given.c.id,
         col(Enrollment.role) == bindparam("role", type_=String()),
@@ -91,7 +93,7 @@ def standing() -> Read:
         ~col(Enrollment.is_deleted),
     )
     found = looked_up_for_each(own.correlate(given))
-    return Read(select(found.c.user_id, found.c.id).select_from(given).join(found, true()))
+    return Read(select(found.c.user_id, found.c.id, found.c.state).select_from(given).join(found, true()))
 
 
 STANDING = standing()
@@ -149,6 +151,26 @@ def placing() -> Write:
 PLACE = placing()
 
 
+def granting() -> Write:
+    """Requests that become a seat, or a place in the line."""
+    given = (
+        func.unnest(
+            bindparam("ids", type_=ARRAY(Uuid())),
+            bindparam("states", type_=ARRAY(String())),
+            bindparam("numbers", type_=ARRAY(BigInteger())),
+        )
+        .table_valued("id", "state", "waiting_number", name="given")
+        .render_derived()
+    )
+    changes = {"state": given.c.state, "waiting_number": given.c.waiting_number, "updated_at": func.now()}
+    return Write(
+        update(Enrollment).where(col(Enrollment.id) == given.c.id).values(version=Enrollment.version + 1, **changes)
+    )
+
+
+GRANT = granting()
+
+
 async def count(uow: UnitOfWork, course_id: UUID, state: str) -> int:
     """Live students of a course in a state."""
     statement = (
@@ -187,34 +209,42 @@ async def free_seats(uow: UnitOfWork, course: CourseSummary, role: str, wanted: 
 async def place(uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID], part: Part) -> list[Placed]:
     """Enroll users who are not enrolled yet: as many as there are seats, the others wait or are refused.
 
-    Nobody waits for a section: who finds no place in it is refused.
+    Who asked to join came before: they are let in first. Nobody waits for a section: who finds no place in it is refused.
     """
     standing = await standing_enrollments(uow, course.id, user_ids, part.role)
+    asked = [user_id for user_id in user_ids if user_id in standing and standing[user_id]["state"] == "requested"]
     coming = [user_id for user_id in user_ids if user_id not in standing]
     new = coming
     if part.role == STUDENT and part.section_id is not None:
         new = coming[: await places.free(uow, part.section_id, len(coming))]
-    without_place = set(coming[len(new) :])
-    seated = set(new[: await free_seats(uow, course, part.role, len(new))])
-    waiting = [] if not course.waitlist else [user_id for user_id in new if user_id not in seated]
+    joining = asked + new
+    seated = set(joining[: await free_seats(uow, course, part.role, len(joining))])
+    waiting = [] if not course.waitlist else [user_id for user_id in joining if user_id not in seated]
     numbers = dict(zip(waiting, await waiting_numbers(uow, course.id, len(waiting)), strict=True))
     rows: dict[UUID, dict[str, Any]] = {
         user_id: {
-            "id": new_id(),
+            "id": standing[user_id]["id"] if user_id in standing else new_id(),
             "user_id": user_id,
             "state": "active" if user_id in seated else "waitlisted",
             "waiting_number": numbers.get(user_id),
         }
-        for user_id in new
+        for user_id in joining
         if user_id in seated or user_id in numbers
     }
-    if rows:
-        await store(uow, course.id, part, list(rows.values()))
+    if created := [row for user_id, row in rows.items() if user_id not in standing]:
+        await store(uow, course.id, part, created)
+    if granted := [rows[user_id] for user_id in asked if user_id in rows]:
+        await grant(uow, granted, part.reason)
     for user_id, row in rows.items():
         kind = EnrollmentActivated if user_id in seated else EnrollmentWaitlisted
         uow.emit(kind(enrollment_id=row["id"], course_id=course.id, user_id=user_id, role=part.role))
     uow.announce_users(list(rows))
-    return [outcome(user_id, standing, rows, without_place) for user_id in user_ids]
+    outcomes = {user_id: Placed(user_id, "error", code="course_full") for user_id in joining}
+    outcomes |= {user_id: Placed(user_id, "error", code="section_full") for user_id in coming[len(new) :]}
+    outcomes |= {user_id: Placed(user_id, STATUS[row["state"]], row["id"]) for user_id, row in rows.items()}
+    there = [user_id for user_id in standing if user_id in rows or user_id not in asked]
+    outcomes |= {user_id: Placed(user_id, "exists", standing[user_id]["id"]) for user_id in there}
+    return [outcomes[user_id] for user_id in user_ids]
 
 
 async def store(uow: UnitOfWork, course_id: UUID, part: Part, rows: Sequence[dict[str, Any]]) -> None:
@@ -241,24 +271,25 @@ async def store(uow: UnitOfWork, course_id: UUID, part: Part, rows: Sequence[dic
         uow.record_created(Enrollment, row["id"], {**shared, "user_id": row["user_id"], "state": row["state"]})
 
 
-def outcome(
-    user_id: UUID, standing: dict[UUID, UUID], rows: dict[UUID, dict[str, Any]], without_place: set[UUID]
-) -> Placed:
-    """What became of one user."""
-    if user_id in standing:
-        return Placed(user_id, "exists", standing[user_id])
-    row = rows.get(user_id)
-    if row is None:
-        return Placed(user_id, "error", code="section_full" if user_id in without_place else "course_full")
-    return Placed(user_id, "created" if row["state"] == "active" else "waitlisted", row["id"])
+async def grant(uow: UnitOfWork, rows: Sequence[dict[str, Any]], reason: str | None) -> None:
+    """Requests are what their rows say from now on, in their history and in the audit trail, too."""
+    await GRANT.run(
+        uow.session,
+        ids=[row["id"] for row in rows],
+        states=[row["state"] for row in rows],
+        numbers=[row["waiting_number"] for row in rows],
+    )
+    await history.note(uow, [row["id"] for row in rows], "changed", reason)
+    for row in rows:
+        uow.record("changed", ENROLLMENT, row["id"], {"state": {"before": "requested", "after": row["state"]}})
 
 
 async def standing_enrollments(
     uow: UnitOfWork, course_id: UUID, user_ids: Sequence[UUID], role: str
-) -> dict[UUID, UUID]:
-    """Users who take part or wait already, with their enrollments."""
+) -> dict[UUID, Mapping[str, Any]]:
+    """Users who take part, wait or ask already, with `id` and `state` of their enrollments."""
     rows = await STANDING.all(uow.session, course_id=course_id, user_ids=list(user_ids), role=role)
-    return {row["user_id"]: row["id"] for row in rows}
+    return {row["user_id"]: row for row in rows}
 
 
 async def waiting_numbers(uow: UnitOfWork, course_id: UUID, wanted: int) -> range:

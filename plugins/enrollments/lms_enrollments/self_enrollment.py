@@ -67,7 +67,7 @@ async def ask(uow: UnitOfWork, course_id: UUID) -> Response:
     """A request that waits for whoever teaches the course; it takes no seat and gives nothing."""
     standing = await seats.standing_enrollments(uow, course_id, [uow.actor_id], seats.STUDENT)
     if uow.actor_id in standing:
-        return await ENROLLMENT_POINT.after_write(uow, standing[uow.actor_id], 200)
+        return await ENROLLMENT_POINT.after_write(uow, standing[uow.actor_id]["id"], 200)
     request = Enrollment(course_id=course_id, user_id=uow.actor_id, role=seats.STUDENT, state="requested")
     await uow.add(request)
     await history.note(uow, [request.id], "enrolled")

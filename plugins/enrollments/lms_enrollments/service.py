@@ -87,7 +87,7 @@ async def locked_open_course(uow: UnitOfWork, course_id: UUID, role: str) -> Cou
 
 
 async def enroll(uow: UnitOfWork, data: EnrollmentCreate) -> Response:
-    """Enroll one user: 201, or 200 with the enrollment that is there already; 409 `course_full`."""
+    """Enroll one user: 201, or 200 with the enrollment that is there already, a request granted; 409 `course_full`."""
     course = await locked_open_course(uow, data.course_id, data.role)
     if data.section_id is not None:
         await require_section(uow, data.course_id, data.section_id)
@@ -95,15 +95,11 @@ async def enroll(uow: UnitOfWork, data: EnrollmentCreate) -> Response:
     placed = (await seats.place(uow, course, [data.user_id], data.part()))[0]
     if placed.enrollment_id is None:
         raise StateConflict(placed.code or "course_full", REFUSALS[placed.code or "course_full"])
-    if placed.status == "exists":
-        there = await uow.lock(Enrollment, placed.enrollment_id)
-        if there.state == "requested":
-            await move(uow, course, there, "active", data.reason)
     return await ENROLLMENT_POINT.after_write(uow, placed.enrollment_id, 200 if placed.status == "exists" else 201)
 
 
 async def enroll_many(uow: UnitOfWork, data: BulkCreate) -> Response:
-    """Enroll up to 10,000 users in one transaction, answered row by row."""
+    """Enroll up to 10,000 users in one transaction, answered row by row; who asked to join is let in."""
     course = await locked_open_course(uow, data.course_id, data.role)
     directory = uow.use(UserDirectory)
     members = await directory.members_among(uow, data.user_ids, course.institution_id)

@@ -7,8 +7,9 @@ from lms_users.contracts import USER, UserDirectory
 
 from lms_core.sdk import NotFound, StateConflict, UnitOfWork
 from lms_enrollments import history, seats
-from lms_enrollments.contracts import EnrollmentActivated, EnrollmentEnded, EnrollmentMoved, EnrollmentWaitlisted
+from lms_enrollments.contracts import EnrollmentEnded, EnrollmentMoved
 from lms_enrollments.models import Enrollment
+from lms_enrollments.parts import Part
 
 
 async def move(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, state: str, reason: str | None) -> None:
@@ -68,16 +69,8 @@ async def let_in(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment,
     if course.state == "archived":
         raise StateConflict("course_not_open", "This course is archived; nobody joins it any more.")
     await refuse_unless_may_join(uow, course, enrollment.user_id)
-    seated = await seats.free_seats(uow, course, enrollment.role, 1) > 0
-    if not seated and not course.waitlist:
+    await uow.flush()
+    [placed] = await seats.place(uow, course, [enrollment.user_id], Part(enrollment.role, reason=reason))
+    if placed.enrollment_id is None:
         raise StateConflict("course_full", "Every seat of this course is taken, and it has no waitlist.")
-    if seated:
-        enrollment.state = "active"
-    else:
-        [enrollment.waiting_number] = await seats.waiting_numbers(uow, course.id, 1)
-        enrollment.state = "waitlisted"
-    await history.note(uow, [enrollment.id], "changed", reason)
-    kind = EnrollmentActivated if seated else EnrollmentWaitlisted
-    about = {"course_id": course.id, "user_id": enrollment.user_id, "role": enrollment.role}
-    uow.emit(kind(enrollment_id=enrollment.id, **about))
-    uow.announce(f"user:{enrollment.user_id}")
+    await uow.session.refresh(enrollment)

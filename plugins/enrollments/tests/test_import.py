@@ -419,6 +419,28 @@ async def test_who_asks_anew_is_exported_and_read_back(lms: Lms, school: School)
     assert job["counts"] == {"unchanged": 1}
 
 
+async def test_a_file_grants_requests_and_its_undo_lets_them_ask_again(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], code="ASK", self_enrollment="approval", capacity=1)
+    await school.principal.patch(f"/courses/{course['id']}", {"state": "published"})
+    one, two = await people(lms, school, 2)
+    requests = [await who.create("/enrollments/self", {"course_id": course["id"]}) for who in (one, two)]
+    answer = await send(lms, school.principal, school, f"course_code,email\nASK,{one.email}\nASK,{two.email}\n")
+    assert [(one["loc"], one["type"]) for one in answer.json()["errors"]] == [
+        (["file", 3, "course_code"], "course_full")
+    ]
+    job = await done(lms, school, f"course_code,email\nASK,{one.email}\n")
+    assert job["counts"] == {"update": 1}
+    path = f"/enrollments/{requests[0]['id']}"
+    assert (await one.get(path)).json()["state"] == "active"
+    assert (await undo(lms, school, job))["state"] == "undone"
+    assert (await one.get(path)).json()["state"] == "requested"
+    assert [row["state"] for row in await school.principal.items(f"{path}/history")] == [
+        "requested",
+        "active",
+        "requested",
+    ]
+
+
 async def test_an_export_comes_in_parts_that_an_import_takes(
     lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch
 ) -> None:

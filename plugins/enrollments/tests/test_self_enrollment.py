@@ -123,6 +123,38 @@ async def test_a_request_gives_nothing_until_it_is_granted(lms: Lms, school: Sch
     assert [(period["state"], period["reason"]) for period in told] == [("requested", None), ("active", "Welcome")]
 
 
+async def test_whoever_enrolls_many_grants_their_requests(lms: Lms, school: School) -> None:
+    """As with one: who asked first has the seat, and who finds none is told so, and keeps asking."""
+    course = await lms.make_course(school.institution["id"], self_enrollment="approval", capacity=1)
+    new, one, two = await students(lms, school, 3)
+    requests = {str(who.id): (await join(who, course)).json() for who in (one, two)}
+    body = {"course_id": course["id"], "role": "student", "user_ids": [str(who.id) for who in (new, one, two)]}
+    answer = await school.principal.post("/enrollments/bulk", body)
+    results = {
+        row["user_id"]: (row["status"], row.get("enrollment_id"), row.get("code")) for row in answer.json()["results"]
+    }
+    assert results == {
+        str(new.id): ("error", None, "course_full"),
+        str(one.id): ("exists", requests[str(one.id)]["id"], None),
+        str(two.id): ("error", None, "course_full"),
+    }
+    found = await school.principal.items("/enrollments", course_id=course["id"])
+    assert {row["user_id"]: row["state"] for row in found} == {str(one.id): "active", str(two.id): "requested"}
+    assert (await school.principal.patch(f"/courses/{course['id']}", {"waitlist": True})).status_code == 200
+    answer = await school.principal.post("/enrollments/bulk", body)
+    assert [row["status"] for row in answer.json()["results"]] == ["waitlisted", "exists", "exists"]
+    found = await school.principal.items("/enrollments", course_id=course["id"])
+    assert {row["user_id"]: (row["state"], row["position"]) for row in found} == {
+        str(one.id): ("active", None),
+        str(two.id): ("waitlisted", 1),
+        str(new.id): ("waitlisted", 2),
+    }
+    path = f"/enrollments/{requests[str(two.id)]['id']}"
+    assert [row["state"] for row in await school.principal.items(f"{path}/history")] == ["requested", "waitlisted"]
+    trail = await school.principal.items("/audit", kind="enrollments.enrollment", object_id=requests[str(two.id)]["id"])
+    assert trail[0]["changes"] == {"state": {"before": "requested", "after": "waitlisted"}}
+
+
 async def test_a_request_comes_back_with_its_course(lms: Lms, school: School) -> None:
     course = await lms.make_course(school.institution["id"], self_enrollment="approval")
     [student] = await students(lms, school, 1)
