@@ -14,11 +14,21 @@ from typing import Any
 import asyncpg
 
 from lms_core.errors import Unavailable
-from lms_core.session import AWAY, BUSY, refuse_dead
+from lms_core.session import AWAY, BUSY
 
 WAIT_SECONDS = 5.0
 """For a connection that other reads have: longer than the watch takes to notice that the database is away."""
 CLOSE_SECONDS = 2.0
+LOST = (OSError, AttributeError)
+"""What asyncpg raises, beside its own errors, on a connection that has gone (AttributeError: between two steps)."""
+ENDED = (
+    OSError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InternalClientError,
+)
+"""Errors after which a connection is of no use, noticed or not."""
 
 
 class ReadPool:
@@ -39,18 +49,26 @@ class ReadPool:
         return self.size - self.unopened - len(self.idle)
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
-        """Run one statement. Raises Unavailable: `busy` when others keep all connections, `database_away` when its own had died."""
-        connection = await self.take()
-        try:
-            rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-        except (asyncpg.InternalClientError, AttributeError) as error:
-            refuse_dead(connection, error)
-            raise
-        finally:
-            # If whoever asked has given up, the driver has PostgreSQL stop; the next statement waits until it has. Clients
-            # that hang up are not heard of: their statement ends by itself, or at its time-out.
-            self.give_back(connection)
-        return rows
+        """Run one statement, again on another connection when its own has ended: a read changes nothing.
+
+        Raises Unavailable: `busy` when others keep all connections, `database_away` when that one has ended, too.
+        """
+        for is_last in (False, True):
+            connection = await self.take()
+            try:
+                rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+                return rows
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, *LOST) as error:
+                if not has_ended(connection, error):
+                    raise
+                connection.terminate()
+                if is_last:
+                    raise Unavailable(AWAY, "database_away") from error
+            finally:
+                # If whoever asked has given up, the driver has PostgreSQL stop; the next statement waits until it has.
+                # Clients that hang up are not heard of: their statement ends by itself, or at its time-out.
+                self.give_back(connection)
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def take(self) -> asyncpg.Connection:
         """A connection that works as far as anybody knows; one that is idle before one that is still to be opened."""
@@ -130,3 +148,8 @@ def refuse(turn: asyncio.Future[Any]) -> None:
     """503 for who has waited too long."""
     if not turn.done():
         turn.set_exception(Unavailable(BUSY, "busy", 1))
+
+
+def has_ended(connection: asyncpg.Connection, error: BaseException) -> bool:
+    """Whether the error is that the connection has ended, and not what was asked."""
+    return isinstance(error, ENDED) or connection.is_closed()

@@ -167,15 +167,35 @@ async def test_while_none_can_be_opened_those_that_are_there_are_lent(
     await database.close()
 
 
-async def test_who_waits_while_the_watch_ends_all_connections_is_served_by_a_new_one(single: Database) -> None:
+async def test_who_reads_or_waits_while_all_connections_end_is_served_by_a_new_one(single: Database) -> None:
     first = asyncio.create_task(single.read(SLOW, []))
     waiting = [asyncio.create_task(backend(single)) for _ in range(3)]
     await asyncio.sleep(0.2)
     await single.end_connections()
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, Unavailable)):
-        await first
+    assert [row["word"] for row in await first] == ["done"]
     assert len(set(await asyncio.gather(*waiting))) == 1
     assert used(single) == 0
+
+
+async def test_a_read_whose_connection_somebody_ended_is_asked_again_once(lms: Lms, single: Database) -> None:
+    ended = 0
+
+    async def end_those_that_sleep(times: int) -> None:
+        nonlocal ended
+        while ended < times:
+            await asyncio.sleep(0.05)
+            query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(1.5)' AND state = 'active'"
+            ended += len(await lms.sql(query))
+
+    asked = "SELECT 'done' AS word FROM pg_sleep(1.5)"
+    [rows, _] = await asyncio.gather(single.read(asked, []), end_those_that_sleep(1))
+    assert [row["word"] for row in rows] == ["done"]
+    ended = 0
+    with pytest.raises(Unavailable) as refused:
+        await asyncio.gather(single.read(asked, []), end_those_that_sleep(2))
+    assert refused.value.code == "database_away"
+    assert used(single) == 0
+    assert await backend(single)
 
 
 async def test_closing_ends_all_of_them_those_that_are_lent_when_they_come_back(lms: Lms) -> None:
