@@ -127,23 +127,18 @@ def where_actor_may_import(uow: UnitOfWork) -> Filter:
             parts.append((importer.name, model, permitted))
 
     def write(job: Any) -> Any:
-        scopes = [
-            (name, exists_for_each(col(model.id) == job.scope_id, permitted.write(model)))
-            for name, model, permitted in parts
-        ]
-        return or_(false(), *(and_(job.importer == name, may) for name, may in scopes))
+        found = []
+        for name, model, permitted in parts:
+            may = exists_for_each(col(model.id) == job.scope_id, permitted.write(model))
+            found.append(and_(job.importer == name, may))
+        return or_(false(), *found)
 
     def write_for_many(job: Any) -> Any:
-        ids = [
-            (
-                name,
-                func.array(
-                    select(col(model.id)).where(permitted.write_list(model)).scalar_subquery(), type_=ARRAY(Uuid())
-                ),
-            )
-            for name, model, permitted in parts
-        ]
-        return or_(false(), *(and_(job.importer == name, job.scope_id == any_(found)) for name, found in ids))
+        found = []
+        for name, model, permitted in parts:
+            ids = select(col(model.id)).where(permitted.write_list(model)).scalar_subquery()
+            found.append(and_(job.importer == name, job.scope_id == any_(func.array(ids, type_=ARRAY(Uuid())))))
+        return or_(false(), *found)
 
     shape = ("imports", tuple((name, permitted.shape) for name, _, permitted in parts))
     return Filter(shape, parameters, write, not parts, write_for_many, gathers=True)
