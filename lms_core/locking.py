@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, Uuid, bindparam, true
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import QueryableAttribute, aliased
 from sqlmodel import col, select
 
 from lms_core.db import Table
@@ -20,22 +20,34 @@ from lms_core.errors import NotFound
 from lms_core.kinds import Kinds, alive, kind_name, scope_columns
 from lms_core.statements import Read
 
+Places = list[tuple[str, Any]]
+"""What a row hangs under: the kinds, and for each a column of the row's own, or a select for what is further up."""
+
 
 @dataclass
 class Lock:
     """A statement that keeps the row `row_id` and what it hangs under as they are, until the transaction ends.
 
     It gives `held_id_<n>` and `held_is_deleted_<n>` of each of the kinds, from the top, and `own_id` of the row itself.
+    While it waits for what the row hangs under, the row may be moved: `seen_id_<n>`, for the numbers in `moving`, are
+    where it is once it is locked.
     """
 
     model: type[Table]
     kinds: tuple[str, ...]
     statement: Select[*tuple[Any, ...]]
+    moving: tuple[int, ...] = ()
 
     @cached_property
     def read(self) -> Read:
         """The statement compiled, where it gives no entity."""
         return Read(self.statement, plan_once=True)
+
+    def has_moved(self, row: Mapping[Any, Any] | None) -> bool:
+        """Whether the row hangs under something else than what is held by now: it has to be locked once more."""
+        if row is None or row["own_id"] is None:
+            return False
+        return any(row[f"held_id_{number}"] != row[f"seen_id_{number}"] for number in self.moving)
 
     def living(self, id: UUID, row: Mapping[Any, Any] | None) -> Mapping[Any, Any]:
         """What was found of the row of this id; NotFound for the topmost that is deleted."""
@@ -54,8 +66,8 @@ def holding(kinds: Kinds, model: type[Table], locks: bool) -> Lock:
     """`FOR SHARE` on what a row hangs under and on itself; without `locks` all of it is only looked at."""
     form = (model, locks)
     if form not in kinds.locks:
-        held, statement = held_rows(kinds, model, itself=True, locks=locks)
-        kinds.locks[form] = Lock(model, held, statement)
+        places = places_above(kinds, model, itself=True)
+        kinds.locks[form] = Lock(model, names_of(places), held_rows(kinds, model, places, locks))
     return kinds.locks[form]
 
 
@@ -66,34 +78,48 @@ def locking(kinds: Kinds, model: type[Table], columns: tuple[str, ...] | None, l
     """
     form = (model, columns, locks)
     if form not in kinds.locks:
-        above, statement = held_rows(kinds, model, itself=False, locks=locks)
+        places = places_above(kinds, model, itself=False)
         # What is materialized PostgreSQL takes whole before it looks for what is joined to it.
-        held = statement.cte("held").prefix_with("MATERIALIZED")
+        held = held_rows(kinds, model, places, locks).cte("held").prefix_with("MATERIALIZED")
+        above = [column for column in held.c if column.key.startswith("held_")]
+        # What stands in the row itself; the others are found through it.
+        direct = {n: place for n, (_, place) in enumerate(places) if isinstance(place, QueryableAttribute)}
+        seen = [place.label(f"seen_id_{number}") for number, place in direct.items()]
         chosen = select(model) if columns is None else select(*(col(getattr(model, name)) for name in columns))
-        own = chosen.add_columns(col(model.id).label("own_id")).where(col(model.id) == held.c.own_id, alive(model))
+        own = chosen.add_columns(col(model.id).label("own_id"), *seen)
+        own = own.where(col(model.id) == held.c.own_id, alive(model))
         found = (own.with_for_update(of=model) if locks else own).correlate(held).lateral("own")
         row: list[Any] = (
             [aliased(model, found, name="entity")] if columns is None else [found.c[name] for name in columns]
         )
-        row += [found.c.own_id, *(column for column in held.c if column.key.startswith("held_"))]
+        row += [found.c.own_id, *(found.c[column.key] for column in seen), *above]
         locked = select(*row).select_from(held).outerjoin(found, true())
-        kinds.locks[form] = Lock(model, above, locked)
+        kinds.locks[form] = Lock(model, names_of(places), locked, tuple(direct))
     return kinds.locks[form]
 
 
-def held_rows(kinds: Kinds, model: type[Table], itself: bool, locks: bool) -> tuple[tuple[str, ...], Any]:
-    """The kinds that a row hangs under, from the top, and a `select()` of `own_id` and each of them."""
+def places_above(kinds: Kinds, model: type[Table], itself: bool) -> Places:
+    """From the top; several of a kind, where a row hangs under it in several ways."""
     order = list(kinds.by_name)
-    above = [(kind, column) for kind, column in scope_columns(kinds, model) if itself or kind != kind_name(model)]
-    above.sort(key=lambda pair: order.index(pair[0]))
+    above = [(kind, place) for kind, place in scope_columns(kinds, model) if itself or kind != kind_name(model)]
+    return sorted(above, key=lambda pair: order.index(pair[0]))
+
+
+def names_of(places: Places) -> tuple[str, ...]:
+    """Their kinds."""
+    return tuple(kind for kind, _ in places)
+
+
+def held_rows(kinds: Kinds, model: type[Table], places: Places, locks: bool) -> Any:
+    """`own_id` of a row, and for each place its id and whether it is deleted, each with a lock."""
     row_id = bindparam("row_id", type_=Uuid())
-    named = [column.label(f"held_id_{number}") for number, (_, column) in enumerate(above)]
+    named = [place.label(f"held_id_{number}") for number, (_, place) in enumerate(places)]
     ids = select(col(model.id).label("own_id"), *named).where(col(model.id) == row_id).subquery()
     looks = []
-    for number, (kind, _) in enumerate(above):
+    for number, (kind, _) in enumerate(places):
         other = aliased(kinds.by_name[kind].model)
         look = select(col(other.is_deleted)).where(col(other.id) == ids.c[f"held_id_{number}"])
         if locks:
             look = look.with_for_update(read=True)
         looks.append(look.correlate(ids).scalar_subquery().label(f"held_is_deleted_{number}"))
-    return tuple(kind for kind, _ in above), select(*ids.c, *looks)
+    return select(*ids.c, *looks)

@@ -157,7 +157,7 @@ class Filter:
     never: bool = False
     write_for_many: Callable[[Any], ColumnElement[bool]] | None = None
     gathers: bool = False
-    """Whether the form for many rows first looks up everything further up where the caller may."""
+    """Whether that form first looks up everything further up where the caller may: the newest rows are asked before."""
 
     def write_list(self, entity: Any) -> ColumnElement[bool]:
         """The same condition in a form that is evaluated once for many rows, not once for each."""

@@ -109,7 +109,7 @@ def router(platform: Platform) -> Router:
             "q": col(Deletion.label).icontains(bindparam("q"), autoescape=False),
         },
         columns=shown,
-        # Of what was removed for good there is no root left.
+        # What was removed for good nobody restores.
         where=col(Deletion.purged_at).is_(None),
         readable=what_actor_may_restore,
     )

@@ -293,6 +293,8 @@ class UnitOfWork:
         lock = locking(self.context.platform.kinds, model, None, locks=not self.dry_run)
         asked = lock.statement.execution_options(populate_existing=True)
         found = (await self.session.execute(asked, {"row_id": id})).mappings().one_or_none()
+        while lock.has_moved(found):
+            found = (await self.session.execute(asked, {"row_id": id})).mappings().one_or_none()
         row: M = lock.living(id, found)["entity"]
         check_if_match(if_match, row.version)
         return row
@@ -300,7 +302,10 @@ class UnitOfWork:
     async def lock_columns(self, model: type[Table], id: UUID, columns: tuple[str, ...]) -> dict[str, Any]:
         """The same without an entity, for what is locked all the time: some columns of a live row."""
         lock = locking(self.context.platform.kinds, model, columns, locks=not self.dry_run)
-        row = lock.living(id, await lock.read.one(self.session, row_id=id))
+        found = await lock.read.one(self.session, row_id=id)
+        while lock.has_moved(found):
+            found = await lock.read.one(self.session, row_id=id)
+        row = lock.living(id, found)
         return {name: row[name] for name in columns}
 
     async def hold(self, kind: str, id: UUID) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lms_core.config import Settings
+from lms_core.db import new_id
 from lms_core.pagination import Listing
 from lms_core.testing import Caller, Lms, application_apart
 
@@ -16,10 +17,17 @@ LISTS = {
     "/enrollments": "/enrollments/{}",
     "/files": "/files/{}",
     "/groups": "/groups/{}",
+    "/imports": "/imports/{}",
+    "/legal-holds": "/legal-holds/{}",
     "/materials": "/materials/{}",
     "/materials/modules": "/materials/modules/{}",
     "/users": "/users/{}",
 }
+OF_PRINCIPALS = ("/imports", "/legal-holds")
+IMPORT = """
+    INSERT INTO core_import (id, importer, file_id, scope_id, options, actor_id, state, rows_total, rows_done, counts)
+    VALUES (:id, 'users.users', :id, :scope_id, '{}', :id, 'done', 0, 0, '{}')
+"""
 Known = dict[tuple[str, int], list[Any]]
 
 
@@ -30,7 +38,8 @@ async def schools(settings: Settings) -> AsyncIterator[tuple[list[Caller], Known
         schools = [await lms.make_school() for _ in range(3)]
         admin = await lms.admin()
         for number in range(12):
-            course = schools[number * number % 3].course["id"]
+            school = schools[number * number % 3]
+            course = school.course["id"]
             await lms.enroll(course, await lms.make_user())
             module = await admin.create("/materials/modules", {"course_id": course, "title": f"Module {number}"})
             page = {"course_id": course, "kind": "page", "title": "Page", "module_id": module["id"], "published": True}
@@ -38,10 +47,19 @@ async def schools(settings: Settings) -> AsyncIterator[tuple[list[Caller], Known
             await admin.create("/groups", {"course_id": course, "name": f"Group {number}"})
             file = {"filename": "a.txt", "content_type": "text/plain", "size": 5, "course_id": course}
             await admin.create("/files", file)
+            member = await lms.make_user("student", school.institution["id"])
+            await school.principal.create(
+                "/legal-holds", {"kind": "users.user", "object_id": str(member.id), "reason": "A case"}
+            )
+            await lms.sql(IMPORT, id=new_id(), scope_id=school.institution["id"])
         callers = [schools[0].principal, schools[1].principal, schools[1].teacher]
         yield (
             callers,
-            {(path, number): await known(lms, callers[number], path) for path in LISTS for number in range(3)},
+            {
+                (path, number): await known(lms, callers[number], path)
+                for path in LISTS
+                for number in range(2 if path in OF_PRINCIPALS else 3)
+            },
         )
 
 

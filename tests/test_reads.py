@@ -112,7 +112,10 @@ async def test_a_row_is_held_with_all_it_hangs_under_by_one_statement(lms: Lms, 
 
 async def waits_for_lock(lms: Lms) -> None:
     """Return as soon as somebody waits for a row of another transaction."""
-    waiting = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted"
+    waiting = """
+        SELECT count(*) AS n FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database()
+    """
     async with asyncio.timeout(10):
         while (await lms.sql(waiting))[0]["n"] == 0:
             await asyncio.sleep(0.01)
@@ -145,6 +148,32 @@ async def test_what_happened_while_a_lock_waited_is_seen(
         assert not await is_locked(lms, "courses.course", course)
     with pytest.raises(NotFound, match="institution"):
         await waiting
+
+
+@pytest.mark.parametrize("columns", [None, ("title",)])
+async def test_a_row_that_was_moved_while_its_lock_waited_is_held_where_it_is(
+    lms: Lms, school: School, columns: tuple[str, ...] | None
+) -> None:
+    course, institution, model = school.course["id"], school.institution["id"], model_of(lms, "courses.course")
+    other = (await lms.make_school()).institution["id"]
+
+    async def locked() -> bool:
+        async with lms.context.unit_of_work() as uow:
+            if columns is None:
+                assert str((await uow.lock(model, UUID(course))).institution_id) == other
+            else:
+                await uow.lock_columns(model, UUID(course), columns)
+            return await is_locked(lms, "institutions.institution", other)
+
+    async with lms.context.unit_of_work() as mover:
+        await mover.session.execute(
+            text("SELECT FROM institutions_institution WHERE id = :id FOR UPDATE"), {"id": institution}
+        )
+        move = text("UPDATE courses_course SET institution_id = :other, term_id = NULL WHERE id = :id")
+        await mover.session.execute(move, {"id": course, "other": other})
+        waiting = asyncio.create_task(locked())
+        await waits_for_lock(lms)
+    assert await waiting
 
 
 async def test_what_hangs_under_something_deleted_is_not_held(lms: Lms, school: School) -> None:

@@ -44,6 +44,7 @@ AS_OF = Listing(
         "as_of": and_(
             col(Period.since) <= AT,
             or_(col(Period.until).is_(None), col(Period.until) > AT),
+            # Ids of periods rise with their time: none that began later is looked at.
             col(Period.id) < id_at(AT + CLOCKS_APART),
         ),
         **{name: getattr(Period, name) == bindparam(name) for name in ("course_id", "user_id", "state", "role")},

@@ -84,10 +84,9 @@ def plan_part(
     there: Sequence[Enrollment],
 ) -> Planned:
     """What is to become of somebody's part, given all that they had in this role."""
-    standing = next((one for one in there if one.state in STANDING), None)
-    if state == "active":
-        # A file grants requests, too.
-        standing = next((one for one in there if one.state == "requested"), standing)
+    # A file grants requests, too.
+    states = (*STANDING, "requested") if state == "active" else STANDING
+    standing = next((one for one in there if one.state in states), None)
     if standing is None:
         return plan_without_standing(course, person, role, state, section_id, days, there)
     memo = {"role": role, "waiting_number": standing.waiting_number, "course_id": str(course.id)}

@@ -105,7 +105,7 @@ class EnrollmentImporter(Importer):
         return int((await uow.session.execute(statement)).scalar_one())
 
     async def apply(self, uow: UnitOfWork, job: Import, planned: Sequence[Planned]) -> None:
-        """Those who come by course, role and section; then those who change, one by one."""
+        """Those who change, one by one, requests among them; then those who come, by course, role and section."""
         coming: dict[tuple[UUID, Part], list[Planned]] = {}
         for plan in planned:
             if plan.action == "create":
@@ -126,7 +126,7 @@ class EnrollmentImporter(Importer):
                 plan.changes["state"]["after"] = "waitlisted" if one.status == "waitlisted" else "active"
 
     async def undo(self, uow: UnitOfWork, job: Import, rows: Sequence[ImportRow]) -> None:
-        """Who came goes to the recycle bin; who was dropped or moved is where they were, while there is a seat."""
+        """Who came goes to the recycle bin; who was dropped, moved or let in is as they were, while there is a seat."""
         for row in rows:
             if row.changes and row.object_id is not None:
                 row.note = await undo_row(uow, job, row, row.object_id)

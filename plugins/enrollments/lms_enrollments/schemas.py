@@ -127,7 +127,7 @@ class PeriodRead(BaseModel):
 
 
 class BulkResult(BaseModel):
-    """What became of one user."""
+    """What became of one user. Who asked to join and is let in `exists`, with a seat or in the line."""
 
     user_id: UUID
     status: Literal["created", "exists", "waitlisted", "error"]

@@ -4,7 +4,7 @@ Only students take seats. Seats taken are the active rows; nobody waits while on
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from lms_courses.contracts import COURSE, COURSES, SECTIONS, CourseCatalog, CourseParticipation, CourseSummary
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     bindparam,
+    case,
     column,
     exists,
     func,
@@ -57,8 +58,6 @@ STUDENT = "student"
 APPOINTED_BY = {"teacher": "enrollments.appoint", "assistant": "enrollments.edit"}
 WAITLIST = "waitlist"
 """The choice of those who restore into a full course or section."""
-STATUS: dict[str, Literal["created", "waitlisted"]] = {"active": "created", "waitlisted": "waitlisted"}
-"""What is said of somebody who was not there before."""
 STANDING_STATES = ("requested", "active", "waitlisted")
 USERS = table("users_user", column("id"), column("full_name"), column("is_active"), column("is_deleted"))
 MAY_MOVE_UP = NOT_OVER & exists().where(USERS.c.id == col(Enrollment.user_id), USERS.c.is_active).correlate_except(
@@ -85,7 +84,8 @@ UNBALANCED = (
 def standing() -> Read:
     """Which users take part in a course, wait or ask already: each is looked for, however many others are in it."""
     given = given_ids("user_ids")
-    own = select(col(Enrollment.user_id), col(Enrollment.id), col(Enrollment.state)).where(
+    columns = [col(getattr(Enrollment, name)) for name in ("user_id", "id", "state", "section_id")]
+    own = select(*columns).where(
         col(Enrollment.course_id) == bindparam("course_id", type_=Uuid()),
         col(Enrollment.user_id) == given.c.id,
         col(Enrollment.role) == bindparam("role", type_=String()),
@@ -93,7 +93,7 @@ def standing() -> Read:
         ~col(Enrollment.is_deleted),
     )
     found = looked_up_for_each(own.correlate(given))
-    return Read(select(found.c.user_id, found.c.id, found.c.state).select_from(given).join(found, true()))
+    return Read(select(*found.c).select_from(given).join(found, true()))
 
 
 STANDING = standing()
@@ -162,7 +162,18 @@ def granting() -> Write:
         .table_valued("id", "state", "waiting_number", name="given")
         .render_derived()
     )
-    changes = {"state": given.c.state, "waiting_number": given.c.waiting_number, "updated_at": func.now()}
+    section_id, starts_on = bindparam("section_id", type_=Uuid()), bindparam("starts_on", type_=Date())
+    ends_on = bindparam("ends_on", type_=Date())
+    says_days = or_(starts_on.is_not(None), ends_on.is_not(None))
+    changes = {
+        "state": given.c.state,
+        "waiting_number": given.c.waiting_number,
+        "section_id": func.coalesce(section_id, col(Enrollment.section_id)),
+        # Both or none: one of each could be in the wrong order.
+        "starts_on": case((says_days, starts_on), else_=col(Enrollment.starts_on)),
+        "ends_on": case((says_days, ends_on), else_=col(Enrollment.ends_on)),
+        "updated_at": func.now(),
+    }
     return Write(
         update(Enrollment).where(col(Enrollment.id) == given.c.id).values(version=Enrollment.version + 1, **changes)
     )
@@ -213,11 +224,9 @@ async def place(uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID]
     """
     standing = await standing_enrollments(uow, course.id, user_ids, part.role)
     asked = [user_id for user_id in user_ids if user_id in standing and standing[user_id]["state"] == "requested"]
-    coming = [user_id for user_id in user_ids if user_id not in standing]
-    new = coming
-    if part.role == STUDENT and part.section_id is not None:
-        new = coming[: await places.free(uow, part.section_id, len(coming))]
-    joining = asked + new
+    joining = asked + [user_id for user_id in user_ids if user_id not in standing]
+    without_place = await refused_by_section(uow, part, joining, standing)
+    joining = [user_id for user_id in joining if user_id not in without_place]
     seated = set(joining[: await free_seats(uow, course, part.role, len(joining))])
     waiting = [] if not course.waitlist else [user_id for user_id in joining if user_id not in seated]
     numbers = dict(zip(waiting, await waiting_numbers(uow, course.id, len(waiting)), strict=True))
@@ -233,18 +242,37 @@ async def place(uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID]
     }
     if created := [row for user_id, row in rows.items() if user_id not in standing]:
         await store(uow, course.id, part, created)
-    if granted := [rows[user_id] for user_id in asked if user_id in rows]:
-        await grant(uow, granted, part.reason)
+    if granted := [row for user_id, row in rows.items() if user_id in standing]:
+        await grant(uow, part, granted)
     for user_id, row in rows.items():
         kind = EnrollmentActivated if user_id in seated else EnrollmentWaitlisted
         uow.emit(kind(enrollment_id=row["id"], course_id=course.id, user_id=user_id, role=part.role))
     uow.announce_users(list(rows))
-    outcomes = {user_id: Placed(user_id, "error", code="course_full") for user_id in joining}
-    outcomes |= {user_id: Placed(user_id, "error", code="section_full") for user_id in coming[len(new) :]}
-    outcomes |= {user_id: Placed(user_id, STATUS[row["state"]], row["id"]) for user_id, row in rows.items()}
-    there = [user_id for user_id in standing if user_id in rows or user_id not in asked]
-    outcomes |= {user_id: Placed(user_id, "exists", standing[user_id]["id"]) for user_id in there}
-    return [outcomes[user_id] for user_id in user_ids]
+    refused = dict.fromkeys(joining, "course_full") | dict.fromkeys(without_place, "section_full")
+    return [outcome(user_id, standing, rows, refused) for user_id in user_ids]
+
+
+def outcome(
+    user_id: UUID, standing: dict[UUID, Mapping[str, Any]], rows: dict[UUID, dict[str, Any]], refused: dict[UUID, str]
+) -> Placed:
+    """What became of one user; who was there before, in whatever state, `exists`."""
+    row = rows.get(user_id)
+    if row is None and user_id in refused:
+        return Placed(user_id, "error", code=refused[user_id])
+    if row is None or user_id in standing:
+        return Placed(user_id, "exists", standing[user_id]["id"])
+    return Placed(user_id, "created" if row["state"] == "active" else "waitlisted", row["id"])
+
+
+async def refused_by_section(
+    uow: UnitOfWork, part: Part, joining: Sequence[UUID], standing: dict[UUID, Mapping[str, Any]]
+) -> set[UUID]:
+    """Who finds no place in the section; who asked and is in it has one."""
+    if part.role != STUDENT or part.section_id is None:
+        return set()
+    inside = {user_id for user_id, row in standing.items() if row["section_id"] == part.section_id}
+    coming = [user_id for user_id in joining if user_id not in inside]
+    return set(coming[await places.free(uow, part.section_id, len(coming)) :])
 
 
 async def store(uow: UnitOfWork, course_id: UUID, part: Part, rows: Sequence[dict[str, Any]]) -> None:
@@ -271,15 +299,17 @@ async def store(uow: UnitOfWork, course_id: UUID, part: Part, rows: Sequence[dic
         uow.record_created(Enrollment, row["id"], {**shared, "user_id": row["user_id"], "state": row["state"]})
 
 
-async def grant(uow: UnitOfWork, rows: Sequence[dict[str, Any]], reason: str | None) -> None:
+async def grant(uow: UnitOfWork, part: Part, rows: Sequence[dict[str, Any]]) -> None:
     """Requests are what their rows say from now on, in their history and in the audit trail, too."""
+    given = {"section_id": part.section_id, "starts_on": part.starts_on, "ends_on": part.ends_on}
     await GRANT.run(
         uow.session,
+        **given,
         ids=[row["id"] for row in rows],
         states=[row["state"] for row in rows],
         numbers=[row["waiting_number"] for row in rows],
     )
-    await history.note(uow, [row["id"] for row in rows], "changed", reason)
+    await history.note(uow, [row["id"] for row in rows], "changed", part.reason)
     for row in rows:
         uow.record("changed", ENROLLMENT, row["id"], {"state": {"before": "requested", "after": row["state"]}})
 

@@ -155,6 +155,30 @@ async def test_whoever_enrolls_many_grants_their_requests(lms: Lms, school: Scho
     assert trail[0]["changes"] == {"state": {"before": "requested", "after": "waitlisted"}}
 
 
+async def test_a_request_is_granted_with_the_days_and_the_section_that_were_said(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], self_enrollment="approval")
+    path = f"/courses/{course['id']}/sections"
+    section, small = [
+        await school.principal.create(path, {"name": name, "capacity": places}) for name, places in (("A", 5), ("B", 0))
+    ]
+    one, two, three = await students(lms, school, 3)
+    for who in (one, two, three):
+        await join(who, course)
+    body = {"course_id": course["id"], "role": "student", "starts_on": "2026-01-01", "ends_on": "2999-01-01"}
+    answer = await school.principal.post("/enrollments", {**body, "user_id": str(one.id), "section_id": section["id"]})
+    found = answer.json()
+    assert [found[name] for name in ("state", "starts_on", "ends_on", "section_id")] == [
+        "active", "2026-01-01", "2999-01-01", section["id"],
+    ]  # fmt: skip
+    answer = await school.principal.post(
+        "/enrollments/bulk", {**body, "user_ids": [str(two.id), str(three.id)], "section_id": small["id"]}
+    )
+    assert [row["code"] for row in answer.json()["results"]] == ["section_full"] * 2
+    # Who finds the course open by then needs nobody.
+    await school.principal.patch(f"/courses/{course['id']}", {"self_enrollment": "open"})
+    assert (await join(two, course)).json()["state"] == "active"
+
+
 async def test_a_request_comes_back_with_its_course(lms: Lms, school: School) -> None:
     course = await lms.make_course(school.institution["id"], self_enrollment="approval")
     [student] = await students(lms, school, 1)

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import Any
 from uuid import UUID
 
 from fastapi import Response
 from lms_enrollments.contracts import Roster
 from lms_users.contracts import USER, UserDirectory
-from sqlalchemy import bindparam, inspect
+from sqlalchemy import bindparam, func, inspect
 from sqlmodel import col, select
 
 from lms_core.sdk import JsonBytes, Listing, NotFound, Point, UnitOfWork, alive, among, delete
@@ -63,7 +64,9 @@ async def place(uow: UnitOfWork, group_id: UUID, user_ids: Sequence[UUID]) -> li
         elif user_id in there:
             results.append(MemberResult(user_id=user_id, status="exists", membership_id=there[user_id]))
         else:
-            membership = Membership(group_id=group_id, user_id=user_id)
+            # Under the locks, so later than the enrollment that makes them eligible: an earlier one would count for nothing.
+            now: Any = func.clock_timestamp()
+            membership = Membership(group_id=group_id, user_id=user_id, created_at=now)
             uow.session.add(membership)
             uow.emit(MemberAdded(membership_id=membership.id, group_id=group_id, user_id=user_id))
             results.append(MemberResult(user_id=user_id, status="created", membership_id=membership.id))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from lms_groups import members
 from people import make_people
+from sqlalchemy import text
 
 from lms_core.testing import Caller, Lms, School
 
@@ -60,6 +62,19 @@ async def test_in_the_group_of_a_course_is_who_is_enrolled_there(lms: Lms, schoo
     assert again.status_code == 200
     assert (await school.teacher.get(f"/groups/{group['id']}")).json()["members"] == 1
     assert again.json()["takes_part"] is True
+
+
+async def test_who_is_added_while_they_are_enrolled_has_the_roles(lms: Lms, school: School) -> None:
+    """The request that adds them begins before the enrollment is there, and comes to them after it."""
+    other = await lms.make_course(school.institution["id"])
+    user = await lms.make_user("student", school.institution["id"])
+    group = await course_group(school)
+    async with lms.context.unit_of_work() as uow:
+        await uow.session.execute(text("SELECT now()"))
+        await lms.enroll(school.course["id"], user)
+        await members.place(uow, UUID(group["id"]), [user.id])
+    await grant(school.principal, group, other["id"], "assistant")
+    assert await roles_in(user, other["id"]) == ["assistant"]
 
 
 async def test_many_at_once_are_answered_one_by_one(lms: Lms, school: School) -> None:
