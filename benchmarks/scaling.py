@@ -57,9 +57,9 @@ REQUESTS: dict[str, Request] = {
     "read a page of 2 KiB": Request(20, 0.48, 0.43, 1, SIZING, replica=True),
     "search a course": Request(5, 1.2, 11.7, 1, SIZING, replica=True),
     "hand in an essay": Request(2, 6.3, 5.2, 11, SIZING, commits=1),
-    "change something small": Request(2, 2.3, 0.76, 11, f"{SIZING}, as creating a course", commits=1),
+    "change something small": Request(2, 2.3, 0.76, 10, f"{SIZING}, as creating a course", commits=1),
     "change a material": Request(
-        0.5, 2.3, 0.76, 11, f"{SIZING}, as creating a course", commits=1, notifies=1, deliveries=1
+        0.5, 2.3, 0.76, 10, f"{SIZING}, as creating a course", commits=1, notifies=1, deliveries=1
     ),
     "ask for an upload": Request(0.5, 6.2, 1.9, 10, SIZING, commits=2, notifies=1, deliveries=2),
     "sign in": Request(0.5, 36.5, 0.79, 6, SIZING, commits=1, token=False),

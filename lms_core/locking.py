@@ -17,7 +17,7 @@ from sqlmodel import col, select
 
 from lms_core.db import Table
 from lms_core.errors import NotFound
-from lms_core.kinds import Kinds, alive, kind_name, scope_columns
+from lms_core.kinds import Kinds, kind_name, scope_columns
 from lms_core.statements import Read
 
 Places = list[tuple[str, Any]]
@@ -87,7 +87,8 @@ def locking(kinds: Kinds, model: type[Table], columns: tuple[str, ...] | None, l
         seen = [place.label(f"seen_id_{number}") for number, place in direct.items()]
         chosen = select(model) if columns is None else select(*(col(getattr(model, name)) for name in columns))
         own = chosen.add_columns(col(model.id).label("own_id"), *seen)
-        own = own.where(col(model.id) == held.c.own_id, alive(model))
+        # Whether what it hangs under lives is known as it is now; asked here, it would be as it was before the wait.
+        own = own.where(col(model.id) == held.c.own_id, ~col(model.is_deleted))
         found = (own.with_for_update(of=model) if locks else own).correlate(held).lateral("own")
         row: list[Any] = (
             [aliased(model, found, name="entity")] if columns is None else [found.c[name] for name in columns]
