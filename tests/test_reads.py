@@ -148,6 +148,8 @@ async def test_what_happened_while_a_lock_waited_is_seen(
         assert not await is_locked(lms, "courses.course", course)
     with pytest.raises(NotFound, match="institution"):
         await waiting
+    back = "UPDATE institutions_institution SET is_deleted = false, deletion_id = NULL WHERE id = :id"
+    await lms.sql(back, id=institution)
 
 
 @pytest.mark.parametrize("columns", [None, ("title",)])
