@@ -15,6 +15,12 @@ pytestmark = pytest.mark.anyio
 Snapshot = dict[str, dict[UUID, dict[str, Any]]]
 
 
+@pytest.fixture(autouse=True)
+async def nothing_left(lms: Lms) -> None:
+    """These tests look at all rows there are: what others left to be done is done before."""
+    await lms.work_off()
+
+
 async def snapshot(lms: Lms) -> Snapshot:
     """Every soft-deletable row, without versions and times of change."""
     found: Snapshot = {}
