@@ -36,23 +36,31 @@ class DeleteMany(Input):
 def what_actor_may_restore(uow: UnitOfWork) -> Filter:
     """Deletions whose every root is of a kind, and in a place, where the actor has the restore permission."""
     parts, parameters = uow.context.platform.rules.restorable_kinds(uow.access, "bin")
+    # Who may restore people looks after a whole place and finds a page among the newest; others have little, which is
+    # found at once. Super admins may restore people, too.
+    has_much = any(kind.is_person for kind, _ in parts)
 
     def write(deletion: Any) -> Any:
-        return or_(false(), *(are_restorable(deletion, kind, permitted) for kind, permitted in parts))
+        return or_(false(), *(are_restorable(deletion, kind, permitted, has_much) for kind, permitted in parts))
 
-    shape = ("bin", tuple((kind.name, permitted.shape) for kind, permitted in parts))
+    shape = ("bin", has_much, tuple((kind.name, permitted.shape) for kind, permitted in parts))
     return Filter(shape, parameters, write, never=not parts)
 
 
-def are_restorable(deletion: Any, kind: Kind, permitted: Filter) -> ColumnElement[bool]:
+def are_restorable(deletion: Any, kind: Kind, permitted: Filter, has_much: bool) -> ColumnElement[bool]:
     """The deletion's roots are of this kind, and the actor may restore each.
 
-    The permission stands here once: PostgreSQL takes longer to plan it than to ask it of a thousand deletions.
+    For who has much the permission stands here once: PostgreSQL takes longer to plan what is asked of people than to ask
+    it of a thousand deletions.
     """
     root: Any = func.unnest(deletion.root_ids, type_=Uuid()).column_valued("root")
     # The table itself, not an alias: conditions of the kind name it.
     may = exists_for_each(col(kind.model.id) == root, permitted.write(kind.model)).correlate_except(kind.model)
-    return and_(deletion.root_kind == kind.name, ~exists(select(root).where(~may)).correlate(deletion))
+    all_may = ~exists(select(root).where(~may)).correlate(deletion)
+    if has_much:
+        return and_(deletion.root_kind == kind.name, all_may)
+    first = exists().where(col(kind.model.id) == deletion.root_id, permitted.write_list(kind.model))
+    return and_(deletion.root_kind == kind.name, first, or_(func.cardinality(deletion.root_ids) == 1, all_may))
 
 
 def columns(platform: Platform) -> dict[str, Any]:
