@@ -49,7 +49,7 @@ class ReadPool:
         return self.size - self.unopened - len(self.idle)
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
-        """Run one statement, again on another connection when its own has ended: a read changes nothing.
+        """Run one statement, again on a new connection when its own has ended: a read changes nothing.
 
         Raises Unavailable: `busy` when others keep all connections, `database_away` when that one has ended, too.
         """
@@ -62,6 +62,7 @@ class ReadPool:
                 if not has_ended(connection, error):
                     raise
                 connection.terminate()
+                self.end_idle()
                 if is_last:
                     raise Unavailable(AWAY, "database_away") from error
             finally:
@@ -127,6 +128,13 @@ class ReadPool:
             self.unopened += 1
         else:
             self.idle.append(connection)
+
+    def end_idle(self) -> None:
+        """Whoever ended one has most likely ended all, and it is not noticed before they are used."""
+        for connection in self.idle:
+            connection.terminate()
+        self.unopened += len(self.idle)
+        self.idle.clear()
 
     async def close(self) -> None:
         """Close all that are idle, at once; those that are lent end when they come back."""

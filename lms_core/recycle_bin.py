@@ -15,7 +15,7 @@ from lms_core.errors import Invalid, NotFound, Problem
 from lms_core.inputs import Input
 from lms_core.kinds import Kind
 from lms_core.pagination import Listing, Page, PageParams, Point
-from lms_core.permissions import Filter
+from lms_core.permissions import ROW_ID, Filter
 from lms_core.platform import Platform
 from lms_core.restoring import RestoreRequest, restore_deletion
 from lms_core.routing import Router, Uow, signed_in
@@ -164,8 +164,11 @@ def router(platform: Platform) -> Router:
     async def restore_all(uow: Uow, deletion_id: UUID, request: RestoreRequest | None = None) -> Response:
         """Bring back all that a deletion holds, of whatever kind it is."""
         may = what_actor_may_restore(uow)
-        asked = select(col(Deletion.id)).where(col(Deletion.id) == deletion_id, may.write(Deletion))
-        if may.never or (await uow.session.execute(asked, may.parameters)).first() is None:
+        # Kept, once it is compiled: SQLAlchemy takes half a second to do so for a principal.
+        asked = uow.context.platform.rules.check_read(
+            may.shape, lambda: select(col(Deletion.id)).where(col(Deletion.id) == ROW_ID, may.write(Deletion))
+        )
+        if may.never or await asked.one(uow.asked, **may.parameters, row_id=deletion_id) is None:
             raise NotFound("core.deletion", deletion_id)
         return await restore_deletion(uow, deletion_id, request)
 

@@ -198,6 +198,26 @@ async def test_a_read_whose_connection_somebody_ended_is_asked_again_once(lms: L
     assert await backend(single)
 
 
+async def test_a_read_is_asked_again_on_a_new_connection_and_not_on_another_old_one(
+    lms: Lms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All have ended, and nobody has noticed yet."""
+    database = Database(lms.context.settings.database_url, read_pool=3)
+    await asyncio.gather(*(database.read("SELECT pg_sleep(0.05)", []) for _ in range(3)))
+    old, fetch = set(database.connections), asyncpg.Connection.fetch
+
+    async def refused_by_old(connection: asyncpg.Connection, *arguments: Any) -> Any:
+        if connection in old:
+            raise asyncpg.ConnectionDoesNotExistError
+        return await fetch(connection, *arguments)
+
+    monkeypatch.setattr(asyncpg.Connection, "fetch", refused_by_old)
+    assert await backend(database)
+    assert all(connection.is_closed() for connection in old)
+    assert (database.usage()["read"], database.reads[False].unopened) == ((0, 3), 2)
+    await database.close()
+
+
 async def test_closing_ends_all_of_them_those_that_are_lent_when_they_come_back(lms: Lms) -> None:
     database = Database(lms.context.settings.database_url, read_pool=2)
     await asyncio.gather(*(database.read("SELECT pg_sleep(0.05)", []) for _ in range(2)))

@@ -54,7 +54,7 @@ async def end_in_course(uow: UnitOfWork, course_id: UUID, ids: Sequence[UUID]) -
     await uow.session.execute(
         update(Enrollment)
         .where(among(col(Enrollment.id), over))
-        .values(state=after, waiting_number=None, version=Enrollment.version + 1, updated_at=func.now())
+        .values(state=after, waiting_number=None, version=Enrollment.version + 1, updated_at=func.statement_timestamp())
     )
     await history.note(uow, over, "ended")
     for id, user_id, role, before in rows:

@@ -14,7 +14,7 @@ from lms_users.contracts import Person
 from lms_core.sdk import CellError, Planned, Row, UnitOfWork
 from lms_enrollments import places, seats
 from lms_enrollments.models import Enrollment
-from lms_enrollments.parts import Part
+from lms_enrollments.parts import Part, text
 
 ROLES = ("student", "teacher", "assistant", "observer")
 STANDING = ("active", "waitlisted")
@@ -168,11 +168,6 @@ def wrong_order(starts_on: date | None, ends_on: date | None) -> list[CellError]
     if starts_on is None or ends_on is None or starts_on <= ends_on:
         return []
     return [CellError("ends_on", "ends_before_start", f"It would end on {ends_on}, before it starts on {starts_on}.")]
-
-
-def text(value: UUID | date | None) -> str | None:
-    """An id or a day as JSON has it."""
-    return None if value is None else str(value)
 
 
 def day(written: str | None) -> date | None:

@@ -30,9 +30,9 @@ from lms_core.sdk import (
 )
 from lms_enrollments import history, places, seats
 from lms_enrollments.contracts import EnrollmentActivated, EnrollmentRequested, EnrollmentWaitlisted
-from lms_enrollments.import_rows import STANDING, Room, day, part_of, plan_row, text, wrong_order
+from lms_enrollments.import_rows import STANDING, Room, day, part_of, plan_row, wrong_order
 from lms_enrollments.models import Enrollment
-from lms_enrollments.parts import Part
+from lms_enrollments.parts import Part, text
 from lms_enrollments.steps import move, put_in_section, refuse_unless_may_join
 
 
@@ -110,7 +110,8 @@ class EnrollmentImporter(Importer):
         for plan in planned:
             if plan.action == "create":
                 coming.setdefault((UUID(plan.memo["course_id"]), part_of(plan.memo)), []).append(plan)
-        for plan in planned:
+        # The oldest first: whoever asked before has the seat, wherever they stand in the file.
+        for plan in sorted(planned, key=lambda plan: str(plan.object_id)):
             if plan.action in ("update", "disable"):
                 changed = await change(uow, plan.object_id, {name: one["after"] for name, one in plan.changes.items()})
                 if "state" in plan.changes:

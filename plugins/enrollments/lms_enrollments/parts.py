@@ -25,3 +25,8 @@ class Placed:
     status: Literal["created", "exists", "waitlisted", "error"]
     enrollment_id: UUID | None = None
     code: str | None = None
+
+
+def text(value: UUID | date | str | None) -> str | None:
+    """An id, a day or a word as JSON has it."""
+    return None if value is None else str(value)

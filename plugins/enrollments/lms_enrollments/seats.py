@@ -52,7 +52,7 @@ from lms_enrollments import history, places
 from lms_enrollments.contracts import ENROLLMENT, EnrollmentActivated, EnrollmentWaitlisted
 from lms_enrollments.days import NOT_OVER
 from lms_enrollments.models import Enrollment, Period
-from lms_enrollments.parts import Part, Placed
+from lms_enrollments.parts import Part, Placed, text
 
 STUDENT = "student"
 APPOINTED_BY = {"teacher": "enrollments.appoint", "assistant": "enrollments.edit"}
@@ -84,7 +84,8 @@ UNBALANCED = (
 def standing() -> Read:
     """Which users take part in a course, wait or ask already: each is looked for, however many others are in it."""
     given = given_ids("user_ids")
-    columns = [col(getattr(Enrollment, name)) for name in ("user_id", "id", "state", "section_id")]
+    shown = ("user_id", "id", "state", "section_id", "starts_on", "ends_on")
+    columns = [col(getattr(Enrollment, name)) for name in shown]
     own = select(*columns).where(
         col(Enrollment.course_id) == bindparam("course_id", type_=Uuid()),
         col(Enrollment.user_id) == given.c.id,
@@ -172,7 +173,7 @@ def granting() -> Write:
         # Both or none: one of each could be in the wrong order.
         "starts_on": case((says_days, starts_on), else_=col(Enrollment.starts_on)),
         "ends_on": case((says_days, ends_on), else_=col(Enrollment.ends_on)),
-        "updated_at": func.now(),
+        "updated_at": func.statement_timestamp(),
     }
     return Write(
         update(Enrollment).where(col(Enrollment.id) == given.c.id).values(version=Enrollment.version + 1, **changes)
@@ -220,10 +221,11 @@ async def free_seats(uow: UnitOfWork, course: CourseSummary, role: str, wanted: 
 async def place(uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID], part: Part) -> list[Placed]:
     """Enroll users who are not enrolled yet: as many as there are seats, the others wait or are refused.
 
-    Who asked to join came before: they are let in first. Nobody waits for a section: who finds no place in it is refused.
+    Who asked to join came before, in the order in which they asked: they are let in first. Nobody waits for a section: who finds no place in it is refused.
     """
     standing = await standing_enrollments(uow, course.id, user_ids, part.role)
     asked = [user_id for user_id in user_ids if user_id in standing and standing[user_id]["state"] == "requested"]
+    asked.sort(key=lambda user_id: str(standing[user_id]["id"]))
     joining = asked + [user_id for user_id in user_ids if user_id not in standing]
     without_place = await refused_by_section(uow, part, joining, standing)
     joining = [user_id for user_id in joining if user_id not in without_place]
@@ -243,7 +245,7 @@ async def place(uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID]
     if created := [row for user_id, row in rows.items() if user_id not in standing]:
         await store(uow, course.id, part, created)
     if granted := [row for user_id, row in rows.items() if user_id in standing]:
-        await grant(uow, part, granted)
+        await grant(uow, part, granted, standing)
     for user_id, row in rows.items():
         kind = EnrollmentActivated if user_id in seated else EnrollmentWaitlisted
         uow.emit(kind(enrollment_id=row["id"], course_id=course.id, user_id=user_id, role=part.role))
@@ -299,7 +301,9 @@ async def store(uow: UnitOfWork, course_id: UUID, part: Part, rows: Sequence[dic
         uow.record_created(Enrollment, row["id"], {**shared, "user_id": row["user_id"], "state": row["state"]})
 
 
-async def grant(uow: UnitOfWork, part: Part, rows: Sequence[dict[str, Any]]) -> None:
+async def grant(
+    uow: UnitOfWork, part: Part, rows: Sequence[dict[str, Any]], before: Mapping[UUID, Mapping[str, Any]]
+) -> None:
     """Requests are what their rows say from now on, in their history and in the audit trail, too."""
     given = {"section_id": part.section_id, "starts_on": part.starts_on, "ends_on": part.ends_on}
     await GRANT.run(
@@ -310,14 +314,19 @@ async def grant(uow: UnitOfWork, part: Part, rows: Sequence[dict[str, Any]]) -> 
         numbers=[row["waiting_number"] for row in rows],
     )
     await history.note(uow, [row["id"] for row in rows], "changed", part.reason)
+    said = {name: value for name, value in given.items() if value is not None}
     for row in rows:
-        uow.record("changed", ENROLLMENT, row["id"], {"state": {"before": "requested", "after": row["state"]}})
+        old, new = before[row["user_id"]], {"state": row["state"], **said}
+        changes = {
+            name: {"before": text(old[name]), "after": text(new[name])} for name in new if new[name] != old[name]
+        }
+        uow.record("changed", ENROLLMENT, row["id"], changes)
 
 
 async def standing_enrollments(
     uow: UnitOfWork, course_id: UUID, user_ids: Sequence[UUID], role: str
 ) -> dict[UUID, Mapping[str, Any]]:
-    """Users who take part, wait or ask already, with `id` and `state` of their enrollments."""
+    """Users who take part, wait or ask already, with the `id`, state, section and days of their enrollments."""
     rows = await STANDING.all(uow.session, course_id=course_id, user_ids=list(user_ids), role=role)
     return {row["user_id"]: row for row in rows}
 
@@ -349,7 +358,9 @@ async def promote(uow: UnitOfWork, course: CourseSummary) -> None:
     promoted = await uow.session.execute(
         update(Enrollment)
         .where(col(Enrollment.id).in_(chosen))
-        .values(state="active", waiting_number=None, version=Enrollment.version + 1, updated_at=func.now())
+        .values(
+            state="active", waiting_number=None, version=Enrollment.version + 1, updated_at=func.statement_timestamp()
+        )
         .returning(col(Enrollment.id), col(Enrollment.user_id))
     )
     rows = promoted.all()
@@ -475,7 +486,12 @@ async def let_wait(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID] |
         await uow.session.execute(
             update(Enrollment)
             .where(col(Enrollment.id) == id)
-            .values(state="waitlisted", waiting_number=number, version=Enrollment.version + 1, updated_at=func.now())
+            .values(
+                state="waitlisted",
+                waiting_number=number,
+                version=Enrollment.version + 1,
+                updated_at=func.statement_timestamp(),
+            )
         )
         uow.record("changed", ENROLLMENT, id, {"state": {"before": "active", "after": "waitlisted"}})
     await history.note(uow, moving, "seat_taken")

@@ -9,10 +9,10 @@ from lms_courses.contracts import COURSE, CourseCatalog
 from lms_users.contracts import UserDirectory
 from sqlmodel import select
 
-from lms_core.sdk import Forbidden, NotFound, Problem, StateConflict, UnitOfWork
-from lms_enrollments import history, seats
+from lms_core.sdk import Forbidden, NotFound, Problem, StateConflict, UnitOfWork, new_id
+from lms_enrollments import seats
 from lms_enrollments.contracts import EnrollmentRequested
-from lms_enrollments.models import Enrollment, WrongKeys
+from lms_enrollments.models import WrongKeys
 from lms_enrollments.parts import Part
 from lms_enrollments.schemas import SelfEnrollment
 from lms_enrollments.service import ENROLLMENT_POINT
@@ -68,10 +68,8 @@ async def ask(uow: UnitOfWork, course_id: UUID) -> Response:
     standing = await seats.standing_enrollments(uow, course_id, [uow.actor_id], seats.STUDENT)
     if uow.actor_id in standing:
         return await ENROLLMENT_POINT.after_write(uow, standing[uow.actor_id]["id"], 200)
-    request = Enrollment(course_id=course_id, user_id=uow.actor_id, role=seats.STUDENT, state="requested")
-    await uow.add(request)
-    await history.note(uow, [request.id], "enrolled")
-    uow.emit(
-        EnrollmentRequested(enrollment_id=request.id, course_id=course_id, user_id=request.user_id, role=request.role)
-    )
-    return await ENROLLMENT_POINT.after_write(uow, request.id, 201)
+    id = new_id()
+    request = {"id": id, "user_id": uow.actor_id, "state": "requested", "waiting_number": None}
+    await seats.store(uow, course_id, Part(seats.STUDENT), [request])
+    uow.emit(EnrollmentRequested(enrollment_id=id, course_id=course_id, user_id=uow.actor_id, role=seats.STUDENT))
+    return await ENROLLMENT_POINT.after_write(uow, id, 201)

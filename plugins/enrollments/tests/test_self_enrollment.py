@@ -128,7 +128,10 @@ async def test_whoever_enrolls_many_grants_their_requests(lms: Lms, school: Scho
     course = await lms.make_course(school.institution["id"], self_enrollment="approval", capacity=1)
     new, one, two = await students(lms, school, 3)
     requests = {str(who.id): (await join(who, course)).json() for who in (one, two)}
-    body = {"course_id": course["id"], "role": "student", "user_ids": [str(who.id) for who in (new, one, two)]}
+    since = requests[str(one.id)]["created_at"]
+    then = await school.principal.items("/enrollments", course_id=course["id"], as_of=since, state="requested")
+    assert [row["user_id"] for row in then] == [str(one.id)]
+    body = {"course_id": course["id"], "role": "student", "user_ids": [str(who.id) for who in (new, two, one)]}
     answer = await school.principal.post("/enrollments/bulk", body)
     results = {
         row["user_id"]: (row["status"], row.get("enrollment_id"), row.get("code")) for row in answer.json()["results"]
