@@ -30,7 +30,8 @@ class Lock:
 
     It gives `held_id_<n>` and `held_is_deleted_<n>` of each of the kinds, from the top, and `own_id` of the row itself.
     While it waits for what the row hangs under, the row may be moved: `seen_id_<n>`, for the numbers in `moving`, are
-    where it is once it is locked.
+    where it is once it is locked. That a parent is moved meanwhile is not noticed: of those only materials move, between
+    modules of one course, and a material that is held is not deleted.
     """
 
     model: type[Table]

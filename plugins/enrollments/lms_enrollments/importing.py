@@ -30,7 +30,7 @@ from lms_core.sdk import (
 )
 from lms_enrollments import history, places, seats
 from lms_enrollments.contracts import EnrollmentActivated, EnrollmentRequested, EnrollmentWaitlisted
-from lms_enrollments.import_rows import STANDING, Room, day, part_of, plan_row, wrong_order
+from lms_enrollments.import_rows import STANDING, Room, day, joins, part_of, plan_row, wrong_order
 from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import Part, text
 from lms_enrollments.steps import move, put_in_section, refuse_unless_may_join
@@ -85,7 +85,12 @@ class EnrollmentImporter(Importer):
         room = await Room.of(uow, [one.course for one in coded], set(sections.values()))
         for plan in before:
             room.take(plan)
-        return [room.refuse_excess(plan_row(row, coded, people, members, sections, known, may_appoint)) for row in rows]
+        plans = [plan_row(row, coded, people, members, sections, known, may_appoint) for row in rows]
+        # Who asked to join came before, in the order in which they asked; then it goes by the lines of the file.
+        asked = [plan for plan in plans if plan.action == "update" and joins(plan)]
+        asked.sort(key=lambda plan: str(plan.object_id))
+        room_for = {id(plan): room.refuse_excess(plan) for plan in asked}
+        return [room_for[id(plan)] if id(plan) in room_for else room.refuse_excess(plan) for plan in plans]
 
     async def missing(self, uow: UnitOfWork, job: Import, present: set[UUID]) -> list[UUID]:
         """A file says what it says; who is not in it stays."""
@@ -110,7 +115,7 @@ class EnrollmentImporter(Importer):
         for plan in planned:
             if plan.action == "create":
                 coming.setdefault((UUID(plan.memo["course_id"]), part_of(plan.memo)), []).append(plan)
-        # The oldest first: whoever asked before has the seat, wherever they stand in the file.
+        # The oldest first: of those who asked whoever did so before has the seat, wherever they stand in the file.
         for plan in sorted(planned, key=lambda plan: str(plan.object_id)):
             if plan.action in ("update", "disable"):
                 changed = await change(uow, plan.object_id, {name: one["after"] for name, one in plan.changes.items()})

@@ -104,7 +104,7 @@ async def balance(uow: UnitOfWork, course_id: UUID, returned: Sequence[UUID] = (
     leaving = (
         update(Enrollment)
         .where(among(col(Enrollment.id), ids))
-        .values(section_id=None, version=Enrollment.version + 1, updated_at=func.now())
+        .values(section_id=None, version=Enrollment.version + 1, updated_at=func.statement_timestamp())
     )
     was = select(col(Enrollment.id), col(Enrollment.section_id)).where(among(col(Enrollment.id), ids))
     for id, section_id in (await uow.session.execute(was)).all():

@@ -49,7 +49,7 @@ from lms_core.sdk import (
     new_id,
 )
 from lms_enrollments import history, places
-from lms_enrollments.contracts import ENROLLMENT, EnrollmentActivated, EnrollmentWaitlisted
+from lms_enrollments.contracts import ENROLLMENT, EnrollmentActivated, EnrollmentMoved, EnrollmentWaitlisted
 from lms_enrollments.days import NOT_OVER
 from lms_enrollments.models import Enrollment, Period
 from lms_enrollments.parts import Part, Placed, text
@@ -221,7 +221,8 @@ async def free_seats(uow: UnitOfWork, course: CourseSummary, role: str, wanted: 
 async def place(uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID], part: Part) -> list[Placed]:
     """Enroll users who are not enrolled yet: as many as there are seats, the others wait or are refused.
 
-    Who asked to join came before, in the order in which they asked: they are let in first. Nobody waits for a section: who finds no place in it is refused.
+    Who asked to join came before, in the order in which they asked: they are let in first. Nobody waits for a section:
+    who finds no place in it is refused.
     """
     standing = await standing_enrollments(uow, course.id, user_ids, part.role)
     asked = [user_id for user_id in user_ids if user_id in standing and standing[user_id]["state"] == "requested"]
@@ -245,7 +246,7 @@ async def place(uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID]
     if created := [row for user_id, row in rows.items() if user_id not in standing]:
         await store(uow, course.id, part, created)
     if granted := [row for user_id, row in rows.items() if user_id in standing]:
-        await grant(uow, part, granted, standing)
+        await grant(uow, course.id, part, granted, standing)
     for user_id, row in rows.items():
         kind = EnrollmentActivated if user_id in seated else EnrollmentWaitlisted
         uow.emit(kind(enrollment_id=row["id"], course_id=course.id, user_id=user_id, role=part.role))
@@ -302,7 +303,11 @@ async def store(uow: UnitOfWork, course_id: UUID, part: Part, rows: Sequence[dic
 
 
 async def grant(
-    uow: UnitOfWork, part: Part, rows: Sequence[dict[str, Any]], before: Mapping[UUID, Mapping[str, Any]]
+    uow: UnitOfWork,
+    course_id: UUID,
+    part: Part,
+    rows: Sequence[dict[str, Any]],
+    before: Mapping[UUID, Mapping[str, Any]],
 ) -> None:
     """Requests are what their rows say from now on, in their history and in the audit trail, too."""
     given = {"section_id": part.section_id, "starts_on": part.starts_on, "ends_on": part.ends_on}
@@ -314,13 +319,18 @@ async def grant(
         numbers=[row["waiting_number"] for row in rows],
     )
     await history.note(uow, [row["id"] for row in rows], "changed", part.reason)
-    said = {name: value for name, value in given.items() if value is not None}
+    said: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if part.starts_on or part.ends_on:
+        said |= {"starts_on": part.starts_on, "ends_on": part.ends_on}
     for row in rows:
         old, new = before[row["user_id"]], {"state": row["state"], **said}
         changes = {
             name: {"before": text(old[name]), "after": text(new[name])} for name in new if new[name] != old[name]
         }
         uow.record("changed", ENROLLMENT, row["id"], changes)
+        if "section_id" in changes:
+            about = {"enrollment_id": row["id"], "course_id": course_id, "user_id": row["user_id"]}
+            uow.emit(EnrollmentMoved(section_id=part.section_id, **about))
 
 
 async def standing_enrollments(

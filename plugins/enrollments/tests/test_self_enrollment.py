@@ -173,6 +173,13 @@ async def test_a_request_is_granted_with_the_days_and_the_section_that_were_said
     assert [found[name] for name in ("state", "starts_on", "ends_on", "section_id")] == [
         "active", "2026-01-01", "2999-01-01", section["id"],
     ]  # fmt: skip
+    trail = await school.principal.items("/audit", kind="enrollments.enrollment", object_id=found["id"])
+    assert trail[0]["changes"] == {
+        "state": {"before": "requested", "after": "active"},
+        "section_id": {"before": None, "after": section["id"]},
+        "starts_on": {"before": None, "after": "2026-01-01"},
+        "ends_on": {"before": None, "after": "2999-01-01"},
+    }
     answer = await school.principal.post(
         "/enrollments/bulk", {**body, "user_ids": [str(two.id), str(three.id)], "section_id": small["id"]}
     )

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Any
 from uuid import UUID
 
 from fastapi import Response
@@ -57,6 +56,8 @@ async def place(uow: UnitOfWork, group_id: UUID, user_ids: Sequence[UUID]) -> li
         Membership.group_id == group_id, among(col(Membership.user_id), user_ids), ~col(Membership.is_deleted)
     )
     there = {row.user_id: row.id for row in (await uow.session.execute(inside)).all()}
+    # Under the locks, so later than the enrollment that makes them eligible: an earlier membership would count for nothing.
+    now = (await uow.session.execute(select(func.clock_timestamp()))).scalar_one()
     results = []
     for user_id in user_ids:
         if user_id not in eligible:
@@ -64,9 +65,7 @@ async def place(uow: UnitOfWork, group_id: UUID, user_ids: Sequence[UUID]) -> li
         elif user_id in there:
             results.append(MemberResult(user_id=user_id, status="exists", membership_id=there[user_id]))
         else:
-            # Under the locks, so later than the enrollment that makes them eligible: an earlier one would count for nothing.
-            now: Any = func.clock_timestamp()
-            membership = Membership(group_id=group_id, user_id=user_id, created_at=now)
+            membership = Membership(group_id=group_id, user_id=user_id, created_at=now, updated_at=now)
             uow.session.add(membership)
             uow.emit(MemberAdded(membership_id=membership.id, group_id=group_id, user_id=user_id))
             results.append(MemberResult(user_id=user_id, status="created", membership_id=membership.id))

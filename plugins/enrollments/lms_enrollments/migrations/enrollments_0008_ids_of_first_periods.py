@@ -16,11 +16,13 @@ GIVE_IDS = """
     DO $$
     DECLARE
         portion uuid[];
+        last uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
     BEGIN
         LOOP
             -- From the end, where nearly all of the random ones are.
             portion := ARRAY(
-                SELECT id FROM enrollments_period WHERE substr(id::text, 15, 1) = '4' ORDER BY id DESC LIMIT 1000
+                SELECT id FROM enrollments_period WHERE id <= last AND substr(id::text, 15, 1) = '4'
+                ORDER BY id DESC LIMIT 1000
             );
             EXIT WHEN portion = '{}';
             UPDATE enrollments_period SET id = (
@@ -29,6 +31,7 @@ GIVE_IDS = """
             )::uuid
             WHERE id = ANY(portion);
             COMMIT;
+            last := portion[cardinality(portion)];
         END LOOP;
     END $$
 """
