@@ -5,7 +5,7 @@ Everybody takes locks in that order, so that two who want the same do not wait f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -44,14 +44,11 @@ class Lock:
         """The statement compiled, where it gives no entity."""
         return Read(self.statement, plan_once=True)
 
-    def has_moved(self, row: Mapping[Any, Any] | None) -> bool:
-        """Whether the row hangs under something else than what is held by now: it has to be locked once more."""
-        if row is None or row["own_id"] is None:
-            return False
-        return any(row[f"held_id_{number}"] != row[f"seen_id_{number}"] for number in self.moving)
-
-    def living(self, id: UUID, row: Mapping[Any, Any] | None) -> Mapping[Any, Any]:
-        """What was found of the row of this id; NotFound for the topmost that is deleted."""
+    async def living(self, id: UUID, look: Callable[[], Awaitable[Mapping[Any, Any] | None]]) -> Mapping[Any, Any]:
+        """What `look` finds by the statement for this id; NotFound for the topmost that is deleted."""
+        row = await look()
+        while row is not None and self.has_moved(row):
+            row = await look()
         if row is None:
             raise NotFound(kind_name(self.model), id)
         for number, kind in enumerate(self.kinds):
@@ -61,6 +58,11 @@ class Lock:
         if row["own_id"] is None:
             raise NotFound(kind_name(self.model), id)
         return row
+
+    def has_moved(self, row: Mapping[Any, Any]) -> bool:
+        """Whether the row hangs under something else than what is held by now: it has to be locked once more."""
+        is_locked = row["own_id"] is not None
+        return is_locked and any(row[f"held_id_{number}"] != row[f"seen_id_{number}"] for number in self.moving)
 
 
 def holding(kinds: Kinds, model: type[Table], locks: bool) -> Lock:

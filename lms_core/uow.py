@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -292,20 +293,18 @@ class UnitOfWork:
         """
         lock = locking(self.context.platform.kinds, model, None, locks=not self.dry_run)
         asked = lock.statement.execution_options(populate_existing=True)
-        found = (await self.session.execute(asked, {"row_id": id})).mappings().one_or_none()
-        while lock.has_moved(found):
-            found = (await self.session.execute(asked, {"row_id": id})).mappings().one_or_none()
-        row: M = lock.living(id, found)["entity"]
+
+        async def look() -> Mapping[Any, Any] | None:
+            return (await self.session.execute(asked, {"row_id": id})).mappings().one_or_none()
+
+        row: M = (await lock.living(id, look))["entity"]
         check_if_match(if_match, row.version)
         return row
 
     async def lock_columns(self, model: type[Table], id: UUID, columns: tuple[str, ...]) -> dict[str, Any]:
         """The same without an entity, for what is locked all the time: some columns of a live row."""
         lock = locking(self.context.platform.kinds, model, columns, locks=not self.dry_run)
-        found = await lock.read.one(self.session, row_id=id)
-        while lock.has_moved(found):
-            found = await lock.read.one(self.session, row_id=id)
-        row = lock.living(id, found)
+        row = await lock.living(id, partial(lock.read.one, self.session, row_id=id))
         return {name: row[name] for name in columns}
 
     async def hold(self, kind: str, id: UUID) -> None:
@@ -317,7 +316,7 @@ class UnitOfWork:
         if found is None:
             raise NotFound(kind, id)
         held = holding(self.context.platform.kinds, found.model, locks=not self.dry_run)
-        held.living(id, await held.read.one(self.session, row_id=id))
+        await held.living(id, partial(held.read.one, self.session, row_id=id))
 
     async def add(self, row: Table) -> None:
         """Insert a row now; 409 `natural_key_taken` when a live one has the same natural key."""

@@ -4,7 +4,7 @@ from lms_courses.contracts import DEMO_COURSE, CourseCatalog
 from lms_users.contracts import DEMO_STUDENT, DEMO_TEACHER
 
 from lms_core.sdk import Context
-from lms_enrollments import seats
+from lms_enrollments import joining
 from lms_enrollments.parts import Part
 
 
@@ -13,6 +13,6 @@ async def make_demo(context: Context, demo: bool) -> list[str]:
     if demo:
         async with context.unit_of_work() as uow:
             for course in (await uow.use(CourseCatalog).living(uow, [DEMO_COURSE])).values():
-                await seats.place(uow, course, [DEMO_TEACHER], Part("teacher"))
-                await seats.place(uow, course, [DEMO_STUDENT], Part("student"))
+                await joining.place(uow, course, [DEMO_TEACHER], Part("teacher"))
+                await joining.place(uow, course, [DEMO_STUDENT], Part("student"))
     return []

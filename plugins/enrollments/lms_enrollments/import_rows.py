@@ -230,6 +230,12 @@ def joins(plan: Planned) -> bool:
     return plan.changes.get("state", {}).get("after") == "active"
 
 
+def turn(plan: Planned) -> tuple[bool, str]:
+    """Who asked to join came before others, in the order in which they asked; others come by the lines of the file."""
+    asked = plan.changes.get("state", {}).get("before") == "requested"
+    return not asked, str(plan.object_id) if asked else ""
+
+
 def section_of(plan: Planned) -> str | None:
     """The section into which a plan puts somebody."""
     if plan.action == "create":

@@ -28,9 +28,9 @@ from lms_core.sdk import (
     delete,
     keep_deleted,
 )
-from lms_enrollments import history, places, seats
+from lms_enrollments import history, joining, places, seats
 from lms_enrollments.contracts import EnrollmentActivated, EnrollmentRequested, EnrollmentWaitlisted
-from lms_enrollments.import_rows import STANDING, Room, day, joins, part_of, plan_row, wrong_order
+from lms_enrollments.import_rows import STANDING, Room, day, part_of, plan_row, turn, wrong_order
 from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import Part, text
 from lms_enrollments.steps import move, put_in_section, refuse_unless_may_join
@@ -86,11 +86,9 @@ class EnrollmentImporter(Importer):
         for plan in before:
             room.take(plan)
         plans = [plan_row(row, coded, people, members, sections, known, may_appoint) for row in rows]
-        # Who asked to join came before, in the order in which they asked; then it goes by the lines of the file.
-        asked = [plan for plan in plans if plan.action == "update" and joins(plan)]
-        asked.sort(key=lambda plan: str(plan.object_id))
-        room_for = {id(plan): room.refuse_excess(plan) for plan in asked}
-        return [room_for[id(plan)] if id(plan) in room_for else room.refuse_excess(plan) for plan in plans]
+        for number in sorted(range(len(plans)), key=lambda number: turn(plans[number])):
+            plans[number] = room.refuse_excess(plans[number])
+        return plans
 
     async def missing(self, uow: UnitOfWork, job: Import, present: set[UUID]) -> list[UUID]:
         """A file says what it says; who is not in it stays."""
@@ -124,7 +122,7 @@ class EnrollmentImporter(Importer):
         for (course_id, part), plans in coming.items():
             course = await uow.use(CourseCatalog).lock(uow, course_id)
             user_ids = [UUID(plan.memo["user_id"]) for plan in plans]
-            placed = await seats.place(uow, course, user_ids, part)
+            placed = await joining.place(uow, course, user_ids, part)
             for plan, one in zip(plans, placed, strict=True):
                 if one.enrollment_id is None:
                     raise StateConflict(one.code or "course_full", f"The course {course.title!r} is full.")
@@ -268,7 +266,7 @@ async def state_back(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollm
         uow.announce(f"user:{enrollment.user_id}")
         await seats.promote(uow, course)
         return None
-    again = await seats.standing_enrollments(uow, enrollment.course_id, [enrollment.user_id], enrollment.role)
+    again = await joining.standing_enrollments(uow, enrollment.course_id, [enrollment.user_id], enrollment.role)
     if again:
         return "Left as it is, since they were enrolled anew."
     if course.state == "archived":

@@ -33,6 +33,7 @@ from lms_enrollments.contracts import ENROLLMENT, Roster
 from lms_enrollments.demo import make_demo
 from lms_enrollments.importing import EnrollmentImporter
 from lms_enrollments.models import Enrollment, Period, WrongKeys
+from lms_enrollments.participation import Participation
 from lms_enrollments.router import router
 from lms_enrollments.service import ActiveRoster
 
@@ -105,7 +106,7 @@ def lms_role_sources() -> list[RoleSource]:
 @hookimpl
 def lms_services() -> list[Service]:
     """The roster, and what courses asks for."""
-    return [Service(Roster, ActiveRoster()), Service(CourseParticipation, seats.Participation())]
+    return [Service(Roster, ActiveRoster()), Service(CourseParticipation, Participation())]
 
 
 @hookimpl

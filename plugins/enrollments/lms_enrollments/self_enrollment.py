@@ -10,7 +10,7 @@ from lms_users.contracts import UserDirectory
 from sqlmodel import select
 
 from lms_core.sdk import Forbidden, NotFound, Problem, StateConflict, UnitOfWork, new_id
-from lms_enrollments import seats
+from lms_enrollments import joining, seats
 from lms_enrollments.contracts import EnrollmentRequested
 from lms_enrollments.models import WrongKeys
 from lms_enrollments.parts import Part
@@ -38,7 +38,7 @@ async def join(uow: UnitOfWork, data: SelfEnrollment) -> Response:
         await refuse_wrong_key(uow, course.id, data.key or "")
     if course.self_enrollment == "approval":
         return await ask(uow, course.id)
-    placed = (await seats.place(uow, course, [uow.actor_id], Part(seats.STUDENT)))[0]
+    placed = (await joining.place(uow, course, [uow.actor_id], Part(seats.STUDENT)))[0]
     if placed.enrollment_id is None:
         raise StateConflict("course_full", "Every seat of this course is taken, and it has no waitlist.")
     return await ENROLLMENT_POINT.after_write(uow, placed.enrollment_id, 200 if placed.status == "exists" else 201)
@@ -65,11 +65,11 @@ async def refuse_wrong_key(uow: UnitOfWork, course_id: UUID, key: str) -> None:
 
 async def ask(uow: UnitOfWork, course_id: UUID) -> Response:
     """A request that waits for whoever teaches the course; it takes no seat and gives nothing."""
-    standing = await seats.standing_enrollments(uow, course_id, [uow.actor_id], seats.STUDENT)
+    standing = await joining.standing_enrollments(uow, course_id, [uow.actor_id], seats.STUDENT)
     if uow.actor_id in standing:
         return await ENROLLMENT_POINT.after_write(uow, standing[uow.actor_id]["id"], 200)
     id = new_id()
     request = {"id": id, "user_id": uow.actor_id, "state": "requested", "waiting_number": None}
-    await seats.store(uow, course_id, Part(seats.STUDENT), [request])
+    await joining.store(uow, course_id, Part(seats.STUDENT), [request])
     uow.emit(EnrollmentRequested(enrollment_id=id, course_id=course_id, user_id=uow.actor_id, role=seats.STUDENT))
     return await ENROLLMENT_POINT.after_write(uow, id, 201)

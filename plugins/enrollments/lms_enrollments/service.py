@@ -30,7 +30,7 @@ from lms_core.sdk import (
     exists_for_each,
     new_import,
 )
-from lms_enrollments import days, history, places, seats
+from lms_enrollments import days, history, joining, places, seats
 from lms_enrollments.contracts import ENROLLMENT, Roster
 from lms_enrollments.importing import EnrollmentImporter
 from lms_enrollments.models import Enrollment
@@ -92,7 +92,7 @@ async def enroll(uow: UnitOfWork, data: EnrollmentCreate) -> Response:
     if data.section_id is not None:
         await require_section(uow, data.course_id, data.section_id)
     await refuse_unless_may_join(uow, course, data.user_id)
-    placed = (await seats.place(uow, course, [data.user_id], data.part()))[0]
+    placed = (await joining.place(uow, course, [data.user_id], data.part()))[0]
     if placed.enrollment_id is None:
         raise StateConflict(placed.code or "course_full", REFUSALS[placed.code or "course_full"])
     return await ENROLLMENT_POINT.after_write(uow, placed.enrollment_id, 200 if placed.status == "exists" else 201)
@@ -106,7 +106,7 @@ async def enroll_many(uow: UnitOfWork, data: BulkCreate) -> Response:
     if data.section_id is not None:
         await require_section(uow, data.course_id, data.section_id)
     wanted = [user_id for user_id in data.user_ids if members.get(user_id)]
-    placed = {one.user_id: one for one in await seats.place(uow, course, wanted, data.part())}
+    placed = {one.user_id: one for one in await joining.place(uow, course, wanted, data.part())}
     for user_id in data.user_ids:
         if user_id not in placed:
             code = "user_disabled" if user_id in members else "user_not_found"

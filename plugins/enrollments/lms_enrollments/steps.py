@@ -6,7 +6,7 @@ from lms_courses.contracts import CourseSummary
 from lms_users.contracts import USER, UserDirectory
 
 from lms_core.sdk import NotFound, StateConflict, UnitOfWork
-from lms_enrollments import history, seats
+from lms_enrollments import history, joining, seats
 from lms_enrollments.contracts import EnrollmentEnded, EnrollmentMoved
 from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import Part
@@ -69,8 +69,7 @@ async def let_in(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment,
     if course.state == "archived":
         raise StateConflict("course_not_open", "This course is archived; nobody joins it any more.")
     await refuse_unless_may_join(uow, course, enrollment.user_id)
-    await uow.flush()
-    [placed] = await seats.place(uow, course, [enrollment.user_id], Part(enrollment.role, reason=reason))
+    [placed] = await joining.place(uow, course, [enrollment.user_id], Part(enrollment.role, reason=reason))
     if placed.enrollment_id is None:
         raise StateConflict("course_full", "Every seat of this course is taken, and it has no waitlist.")
     await uow.session.refresh(enrollment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from lms_enrollments.seats import STANDING
+from lms_enrollments.joining import STANDING
 from people import make_people
 
 from lms_core.config import Settings
