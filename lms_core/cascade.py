@@ -87,12 +87,10 @@ async def run_cascade(context: Context, event: Deleted) -> None:
 
 async def in_chunks(context: Context, chunk: Callable[[UnitOfWork], Awaitable[int | None]]) -> bool:
     """Repeat a chunk until it finds nothing more; False when the deletion is in another state by now."""
-    while True:
-        done = await context.retry(chunk)
-        if done is None:
-            return False
-        if done < CHUNK:
-            return True
+    # A chunk that is not full need not be the last: a row that somebody moved while it was waited for is left out of it.
+    while done := await context.retry(chunk):
+        pass
+    return done is not None
 
 
 async def hold_in_state(uow: UnitOfWork, deletion_id: UUID, state: str, for_change: bool = False) -> Deletion | None:
@@ -112,9 +110,13 @@ async def stamp_chunk(uow: UnitOfWork, event: Deleted, edge: Cascade, kind: Kind
         .join(parent, parent.c.id == child.c[edge.column])
         .where(parent.c.deletion_id == event.deletion_id, ~child.c.is_deleted)
         .limit(CHUNK)
-        .with_for_update(of=child)
     )
-    ids = list((await uow.session.execute(chosen)).scalars())
+    if deleting := [reaction.deleting for reaction in kind.reactions if reaction.deleting is not None]:
+        found = list((await uow.session.execute(chosen)).scalars())
+        for lock in deleting:
+            await lock(uow, found)
+        chosen = chosen.where(among(child.c.id, found))
+    ids = list((await uow.session.execute(chosen.with_for_update(of=child))).scalars())
     if ids:
         taken = await uow.session.execute(
             stamp(kind.model, event.deletion_id).where(child.c.id.in_(ids), ~child.c.is_deleted).returning(child.c.id)
@@ -288,7 +290,8 @@ async def finish_restore(uow: UnitOfWork, event: RestoreRequested, root: Kind) -
     TOOK.labels("restore").observe((datetime.now(UTC) - deletion.updated_at).total_seconds())
     ROWS.labels("restore").observe(sum(deletion.counts.values()))
     deletion.state = "restored"
-    uow.emit(Restored(deletion_id=event.deletion_id, kind=event.kind, id=event.id))
+    for id in deletion.root_ids:
+        uow.emit(Restored(deletion_id=event.deletion_id, kind=event.kind, id=id))
     if deletion.taken_from is not None:
         await settle(uow, deletion.taken_from)
     uow.announce("all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
@@ -50,8 +51,8 @@ def among_texts(column: Any, texts: Iterable[str]) -> ColumnElement[bool]:
 
 
 def like_pattern(text: str) -> str:
-    """Text to look for, with what LIKE gives a meaning to taken literally."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    """Text to look for in names, which are kept as NFC, with what LIKE gives a meaning to taken literally."""
+    return unicodedata.normalize("NFC", text).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def given_ids(name: str) -> TableValuedAlias:

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -86,7 +87,7 @@ def decode(content: bytes) -> str:
 
 def delimiter_of(text: str) -> str:
     """What separates the names of the columns."""
-    first = text.lstrip().partition("\n")[0]
+    first = re.split("[\r\n]", text.lstrip(), maxsplit=1)[0]
     return max(DELIMITERS, key=first.count)
 
 
@@ -110,7 +111,7 @@ def row_of(line: int, cells: Sequence[str], names: Sequence[str], required: Sequ
     errors = []
     if len(cells) != len(names):
         errors.append(CellError(None, "wrong_number_of_cells", f"The row has {len(cells)} cells, not {len(names)}."))
-    found = {name: armed(cell.strip()) for name, cell in zip(names, cells, strict=False)}
+    found = {name: armed(unicodedata.normalize("NFC", cell.strip())) for name, cell in zip(names, cells, strict=False)}
     for name, cell in found.items():
         if len(cell) > LONGEST_CELL:
             errors.append(CellError(name, "cell_too_long", f"Longer than {LONGEST_CELL} characters."))

@@ -137,7 +137,7 @@ class RestoreRequested(Event, name="core.restore_requested.v1"):
 
 
 class Restored(Event, name="core.restored.v1"):
-    """A deletion was undone: its root, and all that it took, live again."""
+    """A row that was deleted lives again, with all that went with it. Of several that were deleted together one for each."""
 
     deletion_id: UUID
     kind: str

@@ -71,11 +71,11 @@ async def make_plan(uow: UnitOfWork, importer: Importer, job: Import) -> Plan:
     sound = [number for number, row in enumerate(rows) if not row.errors]
     for start in range(0, len(sound), PLAN_CHUNK):
         chunk = sound[start : start + PLAN_CHUNK]
-        before = [planned[number] for number in sound[:start]]
-        found = await importer.plan(uow, job, [rows[number] for number in chunk], hold=False, before=before)
+        found = await importer.plan(uow, job, [rows[number] for number in chunk], hold=False)
         for number, plan in zip(chunk, found, strict=True):
             planned[number] = plan
     mark_same(rows, planned)
+    planned = await importer.settle(uow, job, planned)
     present = {plan.object_id for plan in planned if plan.object_id is not None}
     lacking = await importer.missing(uow, job, present)
     lost = await importer.plan_missing(uow, job, lacking, hold=False) if lacking else []
@@ -159,7 +159,7 @@ async def start(uow: UnitOfWork, importer: Importer, job: Import, plan: Plan) ->
             "cells": {} if row is None else row.cells,
             "object_id": planned.object_id if row is None else None,
         }
-        for number, (row, planned) in enumerate(plan.rows, 1)
+        for number, (row, planned) in enumerate(sorted(plan.rows, key=lambda one: importer.turn(one[1])), 1)
     ]
     # In pieces, between which others have their turn.
     for first in range(0, len(rows), PLAN_CHUNK):

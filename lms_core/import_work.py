@@ -144,7 +144,7 @@ async def plan_again(uow: UnitOfWork, importer: Importer, job: Import, rows: Seq
     """What is to be done with stored rows, those that the file lacks among them."""
     in_file = [Row(row.line, row.cells) for row in rows if row.line is not None]
     lacking = [row.object_id for row in rows if row.line is None and row.object_id is not None]
-    planned = await importer.plan(uow, job, in_file, hold=True) if in_file else []
+    planned = await importer.settle(uow, job, await importer.plan(uow, job, in_file, hold=True)) if in_file else []
     return [*planned, *(await importer.plan_missing(uow, job, lacking, hold=True) if lacking else [])]
 
 
@@ -177,7 +177,7 @@ async def undo_chunk(uow: UnitOfWork, import_id: UUID, at_once: int) -> bool:
 
 
 async def next_rows(uow: UnitOfWork, job: Import, state: str, count: int) -> list[ImportRow]:
-    """Up to a chunk of the job's rows in a state: in the file's order, or backwards to undo them."""
+    """Up to a chunk of the job's rows in a state: in their turn, or backwards to undo them."""
     number = col(ImportRow.number)
     chosen = select(ImportRow).where(col(ImportRow.import_id) == job.id, col(ImportRow.state) == state)
     ordered = chosen.order_by(number if state == "waiting" else number.desc()).limit(count)

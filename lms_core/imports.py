@@ -136,14 +136,19 @@ class Importer(ABC):
         """By column, what no two rows of a file may share."""
 
     @abstractmethod
-    async def plan(
-        self, uow: UnitOfWork, job: Import, rows: Sequence[Row], hold: bool, before: Sequence[Planned] = ()
-    ) -> list[Planned]:
+    async def plan(self, uow: UnitOfWork, job: Import, rows: Sequence[Row], hold: bool) -> list[Planned]:
         """What is to be done with each row, as the actor may do it now; writes nothing.
 
-        With `hold`, what the plan builds on stays as it is until the transaction ends. `before` are the plans of
-        rows further up that nobody has carried out yet: they may take the last place.
+        With `hold`, what the plan builds on stays as it is until the transaction ends.
         """
+
+    async def settle(self, uow: UnitOfWork, job: Import, planned: Sequence[Planned]) -> list[Planned]:
+        """The plans of all rows looked at together, where one may take what another needs; errors in place of some."""
+        return list(planned)
+
+    def turn(self, plan: Planned) -> Any:
+        """By what rows are sorted before they are carried out; by the lines of the file where it is the same."""
+        return 0
 
     @abstractmethod
     async def missing(self, uow: UnitOfWork, job: Import, present: set[UUID]) -> list[UUID]:

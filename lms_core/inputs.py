@@ -6,11 +6,20 @@ import asyncio
 import json
 import re
 import time
-from datetime import UTC, datetime
+import unicodedata
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from fastapi import Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    TypeAdapter,
+)
 
 from lms_core.errors import Problem
 
@@ -19,6 +28,8 @@ MAX_DEPTH = 32
 BODY_TIMEOUT_SECONDS = 20.0
 # Control characters of ASCII and Latin-1, Unicode's line and paragraph ends, and overrides of the direction.
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+# Formatting characters and spaces (Unicode's general categories).
+BLANK = ("Cf", "Zs")
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -29,10 +40,15 @@ class Input(BaseModel):
 
 
 def on_one_line(value: str) -> str:
-    """A name stands in lists, mails and files: nothing in it ends a line, or turns what follows around."""
+    """A name stands in lists, mails and files: nothing in it ends a line, or turns what follows around.
+
+    It is kept in one form (NFC), so that two that look the same are the same.
+    """
     if UNSEEN.search(value):
         raise ValueError("must not hold line breaks, tabs or other characters that cannot be seen")
-    return value
+    if all(unicodedata.category(character) in BLANK for character in value):
+        raise ValueError("must hold something that can be seen")
+    return unicodedata.normalize("NFC", value)
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=300), AfterValidator(on_one_line)]
@@ -40,6 +56,8 @@ Description = Annotated[str, StringConstraints(max_length=20_000)]
 
 
 FIRST_YEAR, LAST_YEAR = 1900, 2999
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+NO_DAY = "is no day such as 2026-09-01"
 
 
 def text_only(value: Any) -> Any:
@@ -58,6 +76,27 @@ def in_utc(moment: datetime) -> datetime:
 
 Instant = Annotated[AwareDatetime, BeforeValidator(text_only), AfterValidator(in_utc)]
 """A moment with its time zone, kept in UTC; a naive one is refused."""
+
+
+def day_only(value: Any) -> Any:
+    """Numbers would be taken for seconds since 1970, and a moment is another day elsewhere."""
+    if isinstance(value, datetime) or not isinstance(value, (str, date)):
+        raise ValueError(NO_DAY)
+    if isinstance(value, str) and not DAY.fullmatch(value):
+        raise ValueError(NO_DAY)
+    return value
+
+
+def within_years(day: date) -> date:
+    """A day of which others can be counted."""
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise ValueError(f"lies outside of the years {FIRST_YEAR} to {LAST_YEAR}")
+    return day
+
+
+Day = Annotated[date, BeforeValidator(day_only), AfterValidator(within_years)]
+"""A day of the calendar, such as 2026-09-01; which moments it has depends on where."""
+DAYS: TypeAdapter[date] = TypeAdapter(Day)
 
 
 async def read_body(request: Request) -> bytes:
@@ -119,7 +158,7 @@ def too_deep() -> Problem:
 
 def check_value(value: Any, loc: list[str | int]) -> None:
     """Refuse what is nested too deep, text with NUL or lone surrogates, and numbers that no column can hold."""
-    if len(loc) > MAX_DEPTH + 1:
+    if isinstance(value, (dict, list)) and len(loc) > MAX_DEPTH:
         raise too_deep()
     if isinstance(value, dict):
         for key, item in value.items():

@@ -103,12 +103,7 @@ class Kinds:
         """Declare an edge; StartRefused when the parent is unknown or the column is missing."""
         self.alive_of.clear()
         self.locks.clear()
-        parent = self.by_name.get(cascade.parent)
-        if parent is None:
-            raise StartRefused(
-                f"Plugin {plugin} declares a cascade under {cascade.parent}, which no enabled plugin has; "
-                f"add the plugin that owns it to `requires` or correct the name."
-            )
+        parent = self.named(plugin, "a cascade under", cascade.parent)
         if cascade.column not in inspect(cascade.child).columns:
             raise StartRefused(
                 f"Plugin {plugin} declares a cascade by the column {cascade.column}, "
@@ -126,16 +121,24 @@ class Kinds:
             if cascade.takes:
                 parent.children.append(cascade)
 
+    def add_reaction(self, plugin: str, reaction: Reaction) -> None:
+        """Declare what else must hold; StartRefused when it names a kind that is not there."""
+        model = reaction.model
+        kind = self.named(plugin, "a reaction to", model) if isinstance(model, str) else self.of(model)
+        kind.reactions.append(reaction)
+
+    def named(self, plugin: str, declared: str, name: str) -> Kind:
+        """The kind that a plugin declares something of; StartRefused when no plugin has it."""
+        if name not in self.by_name:
+            raise StartRefused(
+                f"Plugin {plugin} declares {declared} {name}, which no enabled plugin has; "
+                f"add the plugin that owns it to `requires` or correct the name."
+            )
+        return self.by_name[name]
+
     def add_part(self, plugin: str, part: Part) -> None:
         """Declare what goes for good with what; StartRefused when it names what is not there."""
-        of = part.of
-        if isinstance(of, str):
-            if of not in self.by_name:
-                raise StartRefused(
-                    f"Plugin {plugin} declares a part of {of}, which no enabled plugin has; "
-                    f"add the plugin that owns it to `requires` or correct the name."
-                )
-            of = self.by_name[of].model
+        of = self.named(plugin, "a part of", part.of).model if isinstance(part.of, str) else part.of
         if part.column not in inspect(part.model).columns:
             raise StartRefused(
                 f"Plugin {plugin} declares a part by the column {part.column}, "

@@ -333,7 +333,7 @@ def take(platform: Platform, plugin: Plugin, hook: str, value: Any) -> None:
         if issubclass(value.child, Table):
             complete_cascade(value.child, value.column)
     elif hook == "lms_cascades" and isinstance(value, Reaction):
-        platform.kinds.of(value.model).reactions.append(value)
+        platform.kinds.add_reaction(name, value)
     elif hook == "lms_cascades" and isinstance(value, Part):
         platform.kinds.add_part(name, value)
     elif hook == "lms_cascades" and isinstance(value, Removal):

@@ -30,9 +30,9 @@ from lms_core.deletion import (
     read_conflict,
     stamp,
 )
-from lms_core.errors import Forbidden, Invalid, NotFound, StateConflict, Unavailable
+from lms_core.errors import Forbidden, Invalid, NotFound, StateConflict
 from lms_core.inputs import Input
-from lms_core.kinds import Kind
+from lms_core.kinds import Kind, alive
 from lms_core.subtree import Walk
 from lms_core.types import Conflict
 from lms_core.uow import UnitOfWork, key_in_words
@@ -67,7 +67,7 @@ async def restore(uow: UnitOfWork, model: type[Table], id: UUID, request: Restor
     deletion = await hold_deletion(uow, deletion_id)
     # Once more under the lock: a part of the deletion may have become one of its own meanwhile.
     if not uow.dry_run and await find_dead(uow, kind, id) != deletion_id:
-        raise Unavailable("This is being restored; try again shortly.", "busy")
+        raise under_way("This is being restored; try again shortly.")
     if deletion.root_kind == kind.name and deletion.root_ids == [id]:
         return await restore_whole(uow, kind, deletion, choices)
     return await restore_part(uow, kind, id, deletion, choices)
@@ -98,7 +98,8 @@ def chosen(uow: UnitOfWork, request: RestoreRequest | None) -> list[str]:
 async def find_dead(uow: UnitOfWork, kind: Kind, id: UUID) -> UUID:
     """The deletion that holds a row which the actor may restore.
 
-    404 when they may not know the row, 403 when they may know but not restore it, 409 `not_deleted` when it lives.
+    404 when they may not know the row, 403 when they may know but not restore it, 409 `not_deleted` when it lives, or
+    `parent_deleted` when a cascade is about to take it.
     """
     found = select(col(kind.model.deletion_id)).where(col(kind.model.id) == id)
     row = (await uow.session.execute(found)).first()
@@ -107,6 +108,11 @@ async def find_dead(uow: UnitOfWork, kind: Kind, id: UUID) -> UUID:
             raise Forbidden(f"This needs the permission {kind.restore_permission}, which you do not have here.")
         raise NotFound(kind.name, id)
     if row.deletion_id is None:
+        lives = select(col(kind.model.id)).where(col(kind.model.id) == id, alive(kind.model))
+        if (await uow.session.execute(lives)).first() is None:
+            raise StateConflict(
+                "parent_deleted", "What this belongs to is deleted; restore that, and this comes with it."
+            )
         raise not_deleted(kind)
     deletion_id: UUID = row.deletion_id
     return deletion_id
@@ -132,6 +138,11 @@ def not_deleted(kind: Kind) -> StateConflict:
     return StateConflict("not_deleted", f"This {kind.noun.replace('_', ' ')} is not deleted.")
 
 
+def under_way(detail: str) -> StateConflict:
+    """409: a worker is at it."""
+    return StateConflict("deletion_under_way", detail)
+
+
 def parent_deleted(uow: UnitOfWork, name: str, id: UUID, child: Kind, child_id: UUID, may_come: bool) -> Conflict:
     """What it hangs under is deleted. People come back whole, never as what something of theirs hangs under.
 
@@ -151,7 +162,7 @@ async def restore_whole(uow: UnitOfWork, kind: Kind, deletion: Deletion, choices
         return await deletion_answer(uow, deletion)
     part = select(col(Deletion.id)).where(col(Deletion.taken_from) == deletion.id, col(Deletion.state) == "restoring")
     if (await uow.session.execute(part.limit(1))).first() is not None:
-        raise Unavailable("A part of this is being restored; try again shortly.", "busy")
+        raise under_way("A part of this is being restored; try again shortly.")
     walk = Walk(uow.context.platform.kinds, kind, None, deletion.id)
     conflicts = await find_conflicts(uow, kind, deletion.root_ids, walk, choices)
     if uow.dry_run:
@@ -167,7 +178,7 @@ async def restore_part(uow: UnitOfWork, kind: Kind, id: UUID, larger: Deletion, 
         raise not_deleted(kind)
     if larger.state != "deleted" and not uow.dry_run:
         doing = "deleted" if larger.state == "cascading" else "restored"
-        raise Unavailable(f"What this went with is still being {doing}; try again shortly.", "busy")
+        raise under_way(f"What this went with is still being {doing}; try again shortly.")
     walk = Walk(uow.context.platform.kinds, kind, [id], larger.id)
     conflicts = await find_conflicts(uow, kind, [id], walk, choices)
     label = await label_of(uow, kind, [id])

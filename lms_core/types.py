@@ -215,13 +215,16 @@ class Conflict:
 class Reaction:
     """What else must hold when rows of a kind go, come back, or are removed for good, in the same transaction.
 
-    `deleted(uow, ids)` runs after rows were taken, `conflicts(uow, ids, choices)` before the root comes back,
+    The kind is one's own model or, by its name, that of a plugin in `requires`. `deleting(uow, ids)` runs before a cascade
+    takes rows, and locks what `deleted` changes beside them: what rows hang under is locked before them, wherever that is
+    done. `deleted(uow, ids)` runs after rows were taken, `conflicts(uow, ids, choices)` before the root comes back,
     `restored(uow, ids, choices)` after. `choices` names the ways to solve a conflict that these two know. `purged(uow,
     ids, needed)` runs before rows are removed for good: it has to empty those of them that others still need (a user who
     gave grades) of all that is somebody's, since they stay, though they never come back.
     """
 
-    model: type[Table]
+    model: type[Table] | str
+    deleting: Callable[[UnitOfWork, Sequence[UUID]], Awaitable[object]] | None = None
     deleted: Callable[[UnitOfWork, Sequence[UUID]], Awaitable[None]] | None = None
     conflicts: Callable[[UnitOfWork, Sequence[UUID], Collection[str]], Awaitable[list[Conflict]]] | None = None
     restored: Callable[[UnitOfWork, Sequence[UUID], Collection[str]], Awaitable[None]] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import get_args
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from lms_core.event_catalog import describe, events_of
 from lms_core.testing import Lms
 from lms_core.types import Event
 
-PRIMITIVES = {UUID, str, int, bool, datetime, type(None)}
+PRIMITIVES = {UUID, str, int, bool, date, datetime, type(None)}
 
 
 async def test_the_page_is_made_from_the_code(lms: Lms) -> None:

@@ -144,10 +144,51 @@ class CoursePublished(Event, name="courses.course_published.v1"):
     course_id: UUID
 
 
+class CourseUnpublished(Event, name="courses.course_unpublished.v1"):
+    """The course is a draft again; students cannot see it any more."""
+
+    course_id: UUID
+
+
 class CourseArchived(Event, name="courses.course_archived.v1"):
     """The course is over."""
 
     course_id: UUID
+
+
+class CourseChanged(Event, name="courses.course_changed.v1"):
+    """Something of a course is another now, its state apart; `institution_id` is where it belongs now."""
+
+    course_id: UUID
+    institution_id: UUID
+
+
+class SectionCreated(Event, name="courses.section_created.v1"):
+    """A section came to be."""
+
+    section_id: UUID
+    course_id: UUID
+
+
+class SectionChanged(Event, name="courses.section_changed.v1"):
+    """The name or the capacity of a section is another now."""
+
+    section_id: UUID
+    course_id: UUID
+
+
+class TermCreated(Event, name="courses.term_created.v1"):
+    """A term came to be."""
+
+    term_id: UUID
+    institution_id: UUID
+
+
+class TermChanged(Event, name="courses.term_changed.v1"):
+    """The name or the days of a term are others now, or it is in another one."""
+
+    term_id: UUID
+    institution_id: UUID
 
 
 DEMO_COURSE = UUID("00000000-0000-7000-8000-000000000004")

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StringConstraints, model_validator
 
-from lms_core.sdk import Description, Field, Input, Name
+from lms_core.sdk import Day, Description, Field, Input, Name
 
 State = Literal["draft", "published", "archived"]
 Code = Annotated[Name, StringConstraints(max_length=100)]
@@ -42,8 +42,8 @@ class CourseCreate(Input):
         description="How students of the institution join by themselves: not, freely, with a key, or on request",
     )
     enrollment_key: EnrollmentKey | None = Field(default=None, description="For `key`; never shown again")
-    starts_on: date | None = None
-    ends_on: date | None = None
+    starts_on: Day | None = None
+    ends_on: Day | None = None
 
     @model_validator(mode="after")
     def ends_after_start(self) -> Self:
@@ -68,8 +68,8 @@ class CourseUpdate(Input):
     waitlist: StrictBool | None = None
     self_enrollment: SelfEnrollment | None = None
     enrollment_key: EnrollmentKey | None = None
-    starts_on: date | None = None
-    ends_on: date | None = None
+    starts_on: Day | None = None
+    ends_on: Day | None = None
 
 
 class TermOfCourse(BaseModel):
@@ -138,18 +138,19 @@ class TermCreate(Input):
     institution_id: UUID
     parent_id: UUID | None = None
     name: Annotated[Name, StringConstraints(max_length=100)]
-    starts_on: date
-    ends_on: date
+    starts_on: Day
+    ends_on: Day
 
 
 class TermUpdate(Input):
-    """What is to change."""
+    """What is to change; null takes a term out of the one that it is in."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"ends_on": "2026-12-22"}})
 
+    parent_id: UUID | None = None
     name: Annotated[Name, StringConstraints(max_length=100)] | None = None
-    starts_on: date | None = None
-    ends_on: date | None = None
+    starts_on: Day | None = None
+    ends_on: Day | None = None
 
 
 class TermRead(BaseModel):

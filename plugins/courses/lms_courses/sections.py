@@ -7,7 +7,7 @@ from sqlalchemy import bindparam
 from sqlmodel import col, select
 
 from lms_core.sdk import Listing, NotFound, Paging, Point, UnitOfWork, alive, delete
-from lms_courses.contracts import COURSE, SECTION, CourseParticipation
+from lms_courses.contracts import COURSE, SECTION, CourseParticipation, SectionChanged, SectionCreated
 from lms_courses.models import Course, Section
 from lms_courses.schemas import SectionCreate, SectionRead, SectionUpdate
 
@@ -28,6 +28,7 @@ async def create(uow: UnitOfWork, course_id: UUID, data: SectionCreate) -> Respo
     await uow.hold(COURSE, course_id)
     section = Section(course_id=course_id, **data.model_dump())
     await uow.add(section)
+    uow.emit(SectionCreated(section_id=section.id, course_id=course_id))
     return await SECTION_POINT.after_write(uow, section.id, 201)
 
 
@@ -39,7 +40,10 @@ async def update(uow: UnitOfWork, course_id: UUID, id: UUID, data: SectionUpdate
         # Whoever takes a place in a section holds the course.
         await uow.lock(Course, course_id)
     section = await uow.lock(Section, id, if_match)
-    section.sqlmodel_update({name: value for name, value in given.items() if value is not None or name == "capacity"})
+    changes = {name: value for name, value in given.items() if value is not None or name == "capacity"}
+    if any(getattr(section, name) != value for name, value in changes.items()):
+        uow.emit(SectionChanged(section_id=id, course_id=course_id))
+    section.sqlmodel_update(changes)
     await uow.flush()
     participation = uow.use_if_enabled(CourseParticipation)
     if "capacity" in given and participation is not None:

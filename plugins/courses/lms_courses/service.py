@@ -11,17 +11,19 @@ from lms_institutions.contracts import INSTITUTION
 from sqlalchemy import ARRAY, String, Uuid, and_, any_, bindparam, literal, or_
 from sqlmodel import col, select
 
-from lms_core.sdk import Invalid, Listing, Point, UnitOfWork, alive, among, among_texts
+from lms_core.sdk import Invalid, Listing, Point, StateConflict, UnitOfWork, alive, among, among_texts, exists_for_each
 from lms_courses import terms
 from lms_courses.contracts import (
     COURSE,
     CodedCourse,
     CourseArchived,
     CourseCatalog,
+    CourseChanged,
     CourseCreated,
     CourseParticipation,
     CoursePublished,
     CourseSummary,
+    CourseUnpublished,
 )
 from lms_courses.models import Course, Section, Term
 from lms_courses.schemas import CourseCreate, CourseRead, CourseUpdate
@@ -30,7 +32,11 @@ COLUMNS = {"term": terms.TERM_OF_COURSE}
 PART = literal("%").concat(bindparam("q", type_=String())).concat("%")
 FILTERS = {
     "institution_id": col(Course.institution_id) == bindparam("institution_id"),
-    "term_id": col(Course.term_id) == bindparam("term_id"),
+    # Of a deleted term there are none, as there are none of other things that are deleted.
+    "term_id": and_(
+        col(Course.term_id) == bindparam("term_id"),
+        exists_for_each(col(Term.id) == col(Course.term_id), ~col(Term.is_deleted)),
+    ),
     "state": col(Course.state) == bindparam("state"),
     "q": or_(col(Course.title).ilike(PART), col(Course.code).ilike(PART)),
     "mine": col(Course.id) == any_(bindparam("mine", type_=ARRAY(Uuid()))),
@@ -39,6 +45,7 @@ FILTERS = {
 COURSES = Listing(Course, CourseRead, FILTERS, COLUMNS, plan_once=False)
 COURSE_POINT = Point(Course, CourseRead, columns=COLUMNS)
 SUMMARY = tuple(one.name for one in fields(CourseSummary))
+BECAME = {"draft": CourseUnpublished, "published": CoursePublished, "archived": CourseArchived}
 NULLABLE = ("capacity", "starts_on", "ends_on", "term_id", "enrollment_key")
 
 
@@ -74,11 +81,15 @@ async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | 
     before = course.state
     if "enrollment_key" in changes:
         changes["enrollment_key"] = digest_of(uow, changes["enrollment_key"])
+    changes = {name: value for name, value in changes.items() if value != getattr(course, name)}
     course.sqlmodel_update(changes)
     refuse_without_key(course.self_enrollment, course.enrollment_key)
-    if course.term_id is not None and {"term_id", "institution_id"} & set(changes):
+    if changes.get("term_id") is not None:
         with uow.session.no_autoflush:
-            await terms.hold_term(uow, course.term_id, course.institution_id)
+            await terms.hold_term(uow, changes["term_id"], course.institution_id)
+    elif course.term_id is not None and "institution_id" in changes:
+        with uow.session.no_autoflush:
+            await refuse_term_elsewhere(uow, course)
     if course.starts_on is not None and course.ends_on is not None and course.ends_on < course.starts_on:
         raise Invalid("ends_before_start", "ends_on is before starts_on; correct one of them.", ("body", "ends_on"))
     await uow.flush()
@@ -87,11 +98,17 @@ async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | 
         participation = uow.use_if_enabled(CourseParticipation)
         if participation is not None:
             await participation.seats_changed(uow, id)
-    if course.state != before and course.state == "published":
-        uow.emit(CoursePublished(course_id=id))
-    if course.state != before and course.state == "archived":
-        uow.emit(CourseArchived(course_id=id))
+    if "state" in changes:
+        uow.emit(BECAME[course.state](course_id=id))
+    if set(changes) - {"state"}:
+        uow.emit(CourseChanged(course_id=id, institution_id=course.institution_id))
     return await COURSE_POINT.after_write(uow, id)
+
+
+async def refuse_term_elsewhere(uow: UnitOfWork, course: Course) -> None:
+    """409 when a course would take its term to where that is not known; it may be a deleted one, which may come back."""
+    if course.term_id is not None and not await terms.may_be_of(uow, course.term_id, course.institution_id):
+        raise StateConflict("term_elsewhere", "Its term is not one of there; send term_id too: another one, or null.")
 
 
 def digest_of(uow: UnitOfWork, key: str | None) -> str | None:
@@ -119,8 +136,9 @@ class Catalog(CourseCatalog):
 
     async def living(self, uow: UnitOfWork, course_ids: Collection[UUID]) -> dict[UUID, CourseSummary]:
         """By their ids."""
-        statement = select(Course).where(among(col(Course.id), course_ids), alive(Course))
-        return {course.id: summary(course) for course in (await uow.session.execute(statement)).scalars()}
+        columns = [getattr(Course, name) for name in SUMMARY]
+        statement: Any = select(*columns).where(among(col(Course.id), course_ids), alive(Course))
+        return {row.id: CourseSummary(**row._mapping) for row in (await uow.session.execute(statement)).all()}
 
     async def find_by_codes(self, uow: UnitOfWork, institution_id: UUID, codes: Collection[str]) -> list[CodedCourse]:
         """With their terms."""

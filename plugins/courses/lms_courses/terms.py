@@ -24,7 +24,7 @@ from lms_core.sdk import (
     alive,
     among,
 )
-from lms_courses.contracts import TERM
+from lms_courses.contracts import TERM, TermChanged, TermCreated
 from lms_courses.models import Course, Term
 from lms_courses.schemas import TermCreate, TermRead, TermUpdate
 
@@ -59,15 +59,22 @@ async def create(uow: UnitOfWork, data: TermCreate) -> Response:
     term = Term(**data.model_dump())
     await refuse_misplaced(uow, term)
     await uow.add(term)
+    uow.emit(TermCreated(term_id=term.id, institution_id=term.institution_id))
     return await TERM_POINT.after_write(uow, term.id, 201)
 
 
 async def update(uow: UnitOfWork, id: UUID, data: TermUpdate, if_match: str | None) -> Response:
     """Change what is given; what is inside stays inside."""
     term = await uow.lock(Term, id, if_match)
-    term.sqlmodel_update(data.model_dump(exclude_unset=True, exclude_none=True))
+    given = data.model_dump(exclude_unset=True)
+    changes = {name: value for name, value in given.items() if value is not None or name == "parent_id"}
+    if any(getattr(term, name) != value for name, value in changes.items()):
+        uow.emit(TermChanged(term_id=id, institution_id=term.institution_id))
+    term.sqlmodel_update(changes)
     with uow.session.no_autoflush:
         await refuse_misplaced(uow, term)
+        if given.get("parent_id") is not None:
+            await refuse_inside_of_itself(uow, term)
         outside = select(Term.id).where(
             Term.parent_id == id,
             alive(Term),
@@ -96,6 +103,14 @@ async def refuse_misplaced(uow: UnitOfWork, term: Term) -> None:
             f"{parent.name} goes from {parent.starts_on} to {parent.ends_on}; a term in it must not stand out.",
             ("body", "starts_on"),
         )
+
+
+async def refuse_inside_of_itself(uow: UnitOfWork, term: Term) -> None:
+    """409 when the term that it is to be in is itself, or in it, however deep."""
+    above = select(Term.id, Term.parent_id).where(Term.id == term.parent_id).cte("above", recursive=True)
+    above = above.union(select(Term.id, Term.parent_id).where(col(Term.id) == above.c.parent_id))
+    if (await uow.session.execute(select(above.c.id).where(above.c.id == term.id))).first() is not None:
+        raise StateConflict("would_be_a_cycle", "A term cannot be in itself, nor in one that it holds.")
 
 
 async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> list[Conflict]:
@@ -136,6 +151,13 @@ async def day_of(uow: UnitOfWork, on: str, institution_id: UUID | None) -> date:
         raise NotFound(INSTITUTION, institution_id)
     settings = await uow.use(InstitutionSettings).of(uow, institution_id)
     return datetime.now(ZoneInfo(settings.timezone)).date()
+
+
+async def may_be_of(uow: UnitOfWork, term_id: UUID, institution_id: UUID) -> bool:
+    """Whether a term, dead or alive, is the institution's, or that of one above."""
+    above = uow.use(InstitutionTree).and_above(institution_id)
+    fits = select(Term.id).where(Term.id == term_id, col(Term.institution_id).in_(above))
+    return (await uow.session.execute(fits)).first() is not None
 
 
 async def hold_term(uow: UnitOfWork, term_id: UUID, institution_id: UUID) -> None:

@@ -78,7 +78,7 @@ async def test_a_course_takes_terms_of_its_institution_and_above(lms: Lms, schoo
     assert code_of(await admin.patch(path, {"term_id": foreign["id"]})) == (404, "term_not_found")
     # A course does not take its term to where that means nothing.
     elsewhere = {"institution_id": other.institution["id"]}
-    assert code_of(await admin.patch(path, elsewhere)) == (404, "term_not_found")
+    assert code_of(await admin.patch(path, elsewhere)) == (409, "term_elsewhere")
     answer = await admin.patch(path, {**elsewhere, "term_id": None})
     assert (answer.status_code, answer.json()["term"]) == (200, None)
 

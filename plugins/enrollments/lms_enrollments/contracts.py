@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,7 @@ ENROLLMENT = "enrollments.enrollment"
 
 ENROLLMENTS = table(
     "enrollments_enrollment",
+    column("id", Uuid()),
     column("course_id", Uuid()),
     column("user_id", Uuid()),
     column("section_id", Uuid()),
@@ -41,6 +43,7 @@ ENROLLMENTS = table(
     column("starts_on", Date()),
     column("ends_on", Date()),
     column("created_at", DateTime(timezone=True)),
+    column("active_since", DateTime(timezone=True)),
     column("is_deleted", Boolean()),
 )
 
@@ -60,7 +63,7 @@ def counts_today(enrollment: Any) -> ColumnElement[bool]:
 def takes_part(course_id: Any, user_id: Any, section_id: Any = None, since: Any = None) -> ColumnElement[bool]:
     """A condition: the user takes part in the course today, in whatever role; with a section, in that one.
 
-    With a moment, by an enrollment that was there by then.
+    With a moment, by an enrollment that was active by then.
     """
     enrollment = ENROLLMENTS.alias()
     found = exists().where(
@@ -69,7 +72,7 @@ def takes_part(course_id: Any, user_id: Any, section_id: Any = None, since: Any 
     if section_id is not None:
         found = found.where(enrollment.c.section_id == section_id)
     if since is not None:
-        found = found.where(enrollment.c.created_at <= since)
+        found = found.where(func.coalesce(enrollment.c.active_since, enrollment.c.created_at) <= since)
     return found.correlate_except(enrollment)
 
 
@@ -138,6 +141,16 @@ class EnrollmentMoved(Event, name="enrollments.enrollment_moved.v1"):
     course_id: UUID
     user_id: UUID
     section_id: UUID | None
+
+
+class EnrollmentRescheduled(Event, name="enrollments.enrollment_rescheduled.v1"):
+    """Somebody has other days in their course: the first and the last, where their institution is; None: no limit."""
+
+    enrollment_id: UUID
+    course_id: UUID
+    user_id: UUID
+    starts_on: date | None
+    ends_on: date | None
 
 
 class EnrollmentEnded(Event, name="enrollments.enrollment_ended.v1"):

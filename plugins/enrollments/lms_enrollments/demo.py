@@ -13,6 +13,6 @@ async def make_demo(context: Context, demo: bool) -> list[str]:
     if demo:
         async with context.unit_of_work() as uow:
             for course in (await uow.use(CourseCatalog).living(uow, [DEMO_COURSE])).values():
-                await joining.place(uow, course, [DEMO_TEACHER], Part("teacher"))
-                await joining.place(uow, course, [DEMO_STUDENT], Part("student"))
+                await joining.place(uow, course, "teacher", {DEMO_TEACHER: Part()})
+                await joining.place(uow, course, "student", {DEMO_STUDENT: Part()})
     return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -11,14 +11,14 @@ from uuid import UUID
 from lms_courses.contracts import CodedCourse, CourseSummary
 from lms_users.contracts import Person
 
-from lms_core.sdk import CellError, Planned, Row, UnitOfWork
+from lms_core.sdk import DAYS, CellError, Planned, Row, UnitOfWork
 from lms_enrollments import places, seats
 from lms_enrollments.models import Enrollment
-from lms_enrollments.parts import Part, text
+from lms_enrollments.parts import REFUSALS, Part, text
 
 ROLES = ("student", "teacher", "assistant", "observer")
-STANDING = ("active", "waitlisted")
-ENDED = ("completed", "dropped")
+IN_OR_WAITING = ("active", "waitlisted")
+STRANGER = CellError("email", "user_not_found", "Nobody of the institution has this address.")
 
 
 def plan_row(
@@ -36,9 +36,7 @@ def plan_row(
     role, state = cells.get("role") or seats.STUDENT, cells.get("state") or "active"
     if role not in ROLES:
         errors.append(CellError("role", "unknown_role", f"Write one of {', '.join(ROLES)}."))
-    if role == "teacher" and not may_appoint:
-        errors.append(CellError("role", "forbidden", "Teachers are appointed by those who run the institution."))
-    if state not in ("active", *ENDED):
+    if state not in ("active", *seats.ENDED_STATES):
         errors.append(CellError("state", "unknown_state", "Write active, completed or dropped."))
     fitting = courses_of(cells, coded)
     if len(fitting) != 1:
@@ -46,8 +44,9 @@ def plan_row(
         none = CellError("course_code", "course_not_found", "The institution has no such course in this term.")
         errors.append(many if fitting else none)
     person = people.get(cells["email"])
-    if person is None or person.id not in members:
-        errors.append(CellError("email", "user_not_found", "Nobody of the institution has this address."))
+    there = [] if person is None or not fitting else known.get((fitting[0].course.id, person.id, role), [])
+    if person is None or (person.id not in members and not there):
+        errors.append(STRANGER)
     days = days_of(cells, errors)
     if errors or person is None:
         return Planned("error", errors=errors)
@@ -55,7 +54,13 @@ def plan_row(
     section_id = sections.get((course.id, cells["section"])) if cells.get("section") else None
     if cells.get("section") and section_id is None:
         return Planned("error", errors=[CellError("section", "section_not_found", "The course has no such section.")])
-    plan = plan_part(course, person, role, state, section_id, days, known.get((course.id, person.id, role), []))
+    plan = plan_part(course, person, role, state, section_id, days, there)
+    # Who takes part already may belong to the institution no more, and stays as the file says.
+    if joins(plan) and person.id not in members:
+        return Planned("error", errors=[STRANGER])
+    if role == "teacher" and plan.action not in ("unchanged", "error") and not may_appoint:
+        detail = "Teachers are appointed by those who run the institution."
+        return Planned("error", errors=[CellError("role", "forbidden", detail)])
     plan.stands_for = (course.id, person.id, role)
     return plan
 
@@ -85,11 +90,14 @@ def plan_part(
 ) -> Planned:
     """What is to become of somebody's part, given all that they had in this role."""
     # A file grants requests, too.
-    states = (*STANDING, "requested") if state == "active" else STANDING
+    states = (*IN_OR_WAITING, "requested") if state == "active" else IN_OR_WAITING
     standing = next((one for one in there if one.state in states), None)
     if standing is None:
         return plan_without_standing(course, person, role, state, section_id, days, there)
-    memo = {"role": role, "waiting_number": standing.waiting_number, "course_id": str(course.id)}
+    memo = {
+        "role": role, "waiting_number": standing.waiting_number, "course_id": str(course.id),
+        "section_id": text(standing.section_id), "asked_at": standing.created_at.isoformat(timespec="microseconds"),
+    }  # fmt: skip
     plan = Planned("unchanged", standing.id, memo=memo)
     if standing.state == "requested":
         if refused := refused_to_join(course, person):
@@ -106,7 +114,7 @@ def plan_part(
     if section_id is not None and section_id != standing.section_id:
         plan.changes["section_id"] = {"before": text(standing.section_id), "after": text(section_id)}
         plan.action = "update"
-    if state in ENDED:
+    if state in seats.ENDED_STATES:
         if standing.state == "waitlisted" and state == "completed":
             return Planned("error", errors=[CellError("state", "invalid_transition", "Who waits cannot complete.")])
         plan.changes["state"] = {"before": standing.state, "after": state}
@@ -124,7 +132,7 @@ def plan_without_standing(
     there: Sequence[Enrollment],
 ) -> Planned:
     """Somebody who does not take part now: they come, or it is as the file says already."""
-    if state in ENDED:
+    if state in seats.ENDED_STATES:
         ended = next((one for one in there if one.state == state), None)
         if ended is not None:
             return Planned("unchanged", ended.id)
@@ -156,7 +164,7 @@ def days_of(cells: dict[str, str], errors: list[CellError]) -> dict[str, date | 
     for name in days:
         if cells.get(name):
             try:
-                days[name] = date.fromisoformat(cells[name])
+                days[name] = DAYS.validate_python(cells[name])
             except ValueError:
                 errors.append(CellError(name, "invalid_day", "Write a day such as 2026-09-01."))
     errors += wrong_order(days["starts_on"], days["ends_on"])
@@ -176,10 +184,10 @@ def day(written: str | None) -> date | None:
 
 
 def part_of(memo: dict[str, Any]) -> Part:
-    """As what somebody comes."""
+    """Where and when somebody comes."""
     section = memo["section_id"]
     section_id = None if section is None else UUID(section)
-    return Part(memo["role"], section_id, day(memo["starts_on"]), day(memo["ends_on"]), "import")
+    return Part(section_id, day(memo["starts_on"]), day(memo["ends_on"]), "import")
 
 
 @dataclass
@@ -190,38 +198,41 @@ class Room:
     sections: dict[str, float]
 
     @classmethod
-    async def of(cls, uow: UnitOfWork, courses: Sequence[CourseSummary], section_ids: Collection[UUID]) -> Room:
+    async def of(cls, uow: UnitOfWork, courses: Iterable[CourseSummary], section_ids: Collection[UUID]) -> Room:
         """As it is now."""
         return cls(
             {
                 str(course.id): float("inf")
                 if course.capacity is None or course.waitlist
-                else await seats.free_seats(uow, course, seats.STUDENT, course.capacity)
+                else course.capacity - await seats.count(uow, course.id, "active") - await seats.in_line(uow, course.id)
                 for course in courses
             },
             {str(id): free for id, free in (await places.free_in(uow, section_ids)).items()},
         )
 
-    def take(self, plan: Planned) -> None:
-        """Give the places that a plan needs to its row."""
-        if plan.action in ("create", "update") and plan.memo["role"] == seats.STUDENT:
-            section_id = section_of(plan)
-            if joins(plan):
-                self.courses[plan.memo["course_id"]] = self.courses.get(plan.memo["course_id"], 0) - 1
-            if section_id is not None:
-                self.sections[section_id] = self.sections.get(section_id, 0) - 1
-
     def refuse_excess(self, plan: Planned) -> Planned:
-        """The plan, or an error where the rows before it took the last place; who moves out of a section frees none."""
-        if plan.action not in ("create", "update") or plan.memo["role"] != seats.STUDENT:
+        """The plan, with the places that it needs; or an error where those before it took the last one.
+
+        Who ends leaves theirs to others. Who moves out of a section frees none.
+        """
+        if plan.action not in ("create", "update", "disable") or plan.memo["role"] != seats.STUDENT:
             return plan
-        section_id = section_of(plan)
-        if joins(plan) and self.courses[plan.memo["course_id"]] < 1:
-            detail = "Every seat of this course is taken, and it has no waitlist."
-            return Planned("error", errors=[CellError("course_code", "course_full", detail)])
+        course_id, section_id = plan.memo["course_id"], section_of(plan)
+        # A course that was deleted since has room for nobody.
+        self.courses.setdefault(course_id, 0)
+        if plan.action == "disable":
+            self.courses[course_id] += 1
+            if plan.memo["section_id"] in self.sections:
+                self.sections[plan.memo["section_id"]] += 1
+            return plan
+        if joins(plan) and self.courses[course_id] < 1:
+            return Planned("error", errors=[CellError("course_code", "course_full", REFUSALS["course_full"])])
         if section_id is not None and self.sections[section_id] < 1:
-            return Planned("error", errors=[CellError("section", "section_full", "Every place in it is taken.")])
-        self.take(plan)
+            return Planned("error", errors=[CellError("section", "section_full", REFUSALS["section_full"])])
+        if joins(plan):
+            self.courses[course_id] -= 1
+        if section_id is not None:
+            self.sections[section_id] -= 1
         return plan
 
 
@@ -230,10 +241,13 @@ def joins(plan: Planned) -> bool:
     return plan.changes.get("state", {}).get("after") == "active"
 
 
-def turn(plan: Planned) -> tuple[bool, str]:
-    """Who asked to join came before others, in the order in which they asked; others come by the lines of the file."""
-    asked = plan.changes.get("state", {}).get("before") == "requested"
-    return not asked, str(plan.object_id) if asked else ""
+def turn(plan: Planned) -> tuple[int, str, str]:
+    """Who ends makes room for others; who asked to join came before them, in the order in which they asked."""
+    if plan.action == "disable":
+        return 0, "", ""
+    if plan.changes.get("state", {}).get("before") == "requested":
+        return 1, plan.memo["asked_at"], str(plan.object_id)
+    return 2, "", ""
 
 
 def section_of(plan: Planned) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from lms_courses.contracts import COURSES, CourseCatalog, CourseSummary
+from lms_courses.contracts import COURSES, CodedCourse, CourseCatalog, CourseSummary
 from lms_institutions.contracts import INSTITUTION
 from lms_users.contracts import UserDirectory
 from sqlalchemy import func
@@ -30,10 +31,12 @@ from lms_core.sdk import (
 )
 from lms_enrollments import history, joining, places, seats
 from lms_enrollments.contracts import EnrollmentActivated, EnrollmentRequested, EnrollmentWaitlisted
-from lms_enrollments.import_rows import STANDING, Room, day, part_of, plan_row, turn, wrong_order
+from lms_enrollments.import_rows import IN_OR_WAITING, Room, day, part_of, plan_row, section_of, turn, wrong_order
 from lms_enrollments.models import Enrollment
-from lms_enrollments.parts import Part, text
-from lms_enrollments.steps import move, put_in_section, refuse_unless_may_join
+from lms_enrollments.parts import REFUSALS, text
+from lms_enrollments.steps import move, put_in_section, refuse_unless_may_join, set_days
+
+OTHER_DAYS = "Its days are left as they are, since others were set since."
 
 
 class EnrollmentImporter(Importer):
@@ -64,31 +67,36 @@ class EnrollmentImporter(Importer):
         role = cells.get("role") or seats.STUDENT
         return {"email": (cells.get("email", "").casefold(), role, *(cells.get(name, "") for name in names))}
 
-    async def plan(
-        self, uow: UnitOfWork, job: Import, rows: Sequence[Row], hold: bool, before: Sequence[Planned] = ()
-    ) -> list[Planned]:
+    async def plan(self, uow: UnitOfWork, job: Import, rows: Sequence[Row], hold: bool) -> list[Planned]:
         """Row by row; with `hold` under the locks of their courses, in the order of their ids."""
         assert job.scope_id is not None
-        catalog = uow.use(CourseCatalog)
+        catalog, directory = uow.use(CourseCatalog), uow.use(UserDirectory)
         coded = await catalog.find_by_codes(uow, job.scope_id, {row.cells["course_code"] for row in rows})
-        people = await uow.use(UserDirectory).find_by_emails(uow, {row.cells["email"] for row in rows})
-        ids = [person.id for person in people.values()]
-        members = await uow.use(UserDirectory).members_among(uow, ids, job.scope_id)
         if hold:
-            locked = {one.course.id: one for one in coded}
-            for course_id in sorted(locked):
-                await catalog.lock(uow, course_id)
+            coded = await locked(uow, job.scope_id, coded)
+        people = await directory.find_by_emails(uow, {row.cells["email"] for row in rows})
+        ids = [person.id for person in people.values()]
+        members = await directory.members_among(uow, ids, job.scope_id)
         course_ids = {one.course.id for one in coded}
         sections = await catalog.sections_of(uow, course_ids)
         known = await enrollments_of(uow, course_ids, ids)
         may_appoint = await uow.can("enrollments.appoint", INSTITUTION, job.scope_id)
-        room = await Room.of(uow, [one.course for one in coded], set(sections.values()))
-        for plan in before:
-            room.take(plan)
-        plans = [plan_row(row, coded, people, members, sections, known, may_appoint) for row in rows]
-        for number in sorted(range(len(plans)), key=lambda number: turn(plans[number])):
-            plans[number] = room.refuse_excess(plans[number])
-        return plans
+        return [plan_row(row, coded, people, members, sections, known, may_appoint) for row in rows]
+
+    async def settle(self, uow: UnitOfWork, job: Import, planned: Sequence[Planned]) -> list[Planned]:
+        """Whether there are seats and places for all who come, once those who end have left theirs."""
+        changing = [plan for plan in planned if plan.action in ("create", "update", "disable")]
+        course_ids = {UUID(plan.memo["course_id"]) for plan in changing}
+        section_ids = {UUID(id) for plan in changing if (id := section_of(plan)) is not None}
+        courses = (await uow.use(CourseCatalog).living(uow, course_ids)).values()
+        room, settled = await Room.of(uow, courses, section_ids), list(planned)
+        for number in sorted(range(len(settled)), key=lambda number: turn(settled[number])):
+            settled[number] = room.refuse_excess(settled[number])
+        return settled
+
+    def turn(self, plan: Planned) -> Any:
+        """Who ends, then who asked to join, then the others."""
+        return turn(plan)
 
     async def missing(self, uow: UnitOfWork, job: Import, present: set[UUID]) -> list[UUID]:
         """A file says what it says; who is not in it stays."""
@@ -103,29 +111,30 @@ class EnrollmentImporter(Importer):
         statement = (
             select(func.count(col(Enrollment.id)))
             .join(COURSES, COURSES.c.id == col(Enrollment.course_id))
-            .where(COURSES.c.institution_id == job.scope_id, col(Enrollment.state).in_(STANDING), alive(Enrollment))
+            .where(
+                COURSES.c.institution_id == job.scope_id, col(Enrollment.state).in_(IN_OR_WAITING), alive(Enrollment)
+            )
         )
         return int((await uow.session.execute(statement)).scalar_one())
 
     async def apply(self, uow: UnitOfWork, job: Import, planned: Sequence[Planned]) -> None:
-        """Those who change, one by one, requests among them; then those who come, by course, role and section."""
-        coming: dict[tuple[UUID, Part], list[Planned]] = {}
+        """Those who change, one by one, requests among them; then those who come, by course and role."""
+        coming: dict[tuple[UUID, str], list[Planned]] = {}
         for plan in planned:
             if plan.action == "create":
-                coming.setdefault((UUID(plan.memo["course_id"]), part_of(plan.memo)), []).append(plan)
-        # The oldest first: of those who asked whoever did so before has the seat, wherever they stand in the file.
-        for plan in sorted(planned, key=lambda plan: str(plan.object_id)):
-            if plan.action in ("update", "disable"):
+                coming.setdefault((UUID(plan.memo["course_id"]), plan.memo["role"]), []).append(plan)
+            elif plan.action in ("update", "disable"):
                 changed = await change(uow, plan.object_id, {name: one["after"] for name, one in plan.changes.items()})
                 if "state" in plan.changes:
                     plan.changes["state"]["after"] = changed.state
-        for (course_id, part), plans in coming.items():
+        for (course_id, role), plans in coming.items():
             course = await uow.use(CourseCatalog).lock(uow, course_id)
-            user_ids = [UUID(plan.memo["user_id"]) for plan in plans]
-            placed = await joining.place(uow, course, user_ids, part)
+            parts = {UUID(plan.memo["user_id"]): part_of(plan.memo) for plan in plans}
+            placed = (await joining.place(uow, course, role, parts)).values()
             for plan, one in zip(plans, placed, strict=True):
                 if one.enrollment_id is None:
-                    raise StateConflict(one.code or "course_full", f"The course {course.title!r} is full.")
+                    code = one.code or "course_full"
+                    raise StateConflict(code, f"{course.title}: {REFUSALS[code]}")
                 plan.object_id = one.enrollment_id
                 plan.changes["state"]["after"] = "waitlisted" if one.status == "waitlisted" else "active"
 
@@ -134,6 +143,19 @@ class EnrollmentImporter(Importer):
         for row in rows:
             if row.changes and row.object_id is not None:
                 row.note = await undo_row(uow, job, row, row.object_id)
+
+
+async def locked(uow: UnitOfWork, institution_id: UUID, coded: Sequence[CodedCourse]) -> list[CodedCourse]:
+    """The courses under their locks, as they are then: some may be archived, moved or deleted since they were found."""
+    found = []
+    for one in sorted(coded, key=lambda one: one.course.id):
+        try:
+            course = await uow.use(CourseCatalog).lock(uow, one.course.id)
+        except NotFound:
+            continue
+        if course.institution_id == institution_id:
+            found.append(replace(one, course=course))
+    return found
 
 
 async def undo_row(uow: UnitOfWork, job: Import, row: ImportRow, id: UUID) -> str | None:
@@ -187,13 +209,8 @@ async def change(uow: UnitOfWork, id: UUID | None, after: dict[str, Any]) -> Enr
     """Other days, another section, a request granted, or the end."""
     enrollment = await uow.session.get_one(Enrollment, id)
     course = await uow.use(CourseCatalog).lock(uow, enrollment.course_id)
-    for name in ("starts_on", "ends_on"):
-        if name in after:
-            setattr(enrollment, name, day(after[name]))
-            uow.announce(f"user:{enrollment.user_id}")
-    if {"starts_on", "ends_on"} & set(after):
-        await history.note(uow, [enrollment.id], "days", "import")
-        await seats.promote(uow, course)
+    new_days = {name: day(value) for name, value in after.items() if name in ("starts_on", "ends_on")}
+    await set_days(uow, course, enrollment, new_days, "import")
     if "section_id" in after:
         await put_in_section(uow, enrollment, UUID(after["section_id"]), "import")
     if "state" in after:
@@ -220,21 +237,18 @@ async def days_back(
         for name in ("starts_on", "ends_on")
         if name in changes and text(getattr(enrollment, name)) == changes[name]["after"]
     }
-    if not back:
-        return None
     if wrong_order(back.get("starts_on", enrollment.starts_on), back.get("ends_on", enrollment.ends_on)):
-        return "Its days are left as they are, since others were set since."
-    enrollment.sqlmodel_update(back)
-    await history.note(uow, [enrollment.id], "days", "import undone")
-    await seats.promote(uow, course)
-    uow.announce(f"user:{enrollment.user_id}")
-    return None
+        return OTHER_DAYS
+    await set_days(uow, course, enrollment, back, "import undone")
+    return None if len(back) == len({"starts_on", "ends_on"} & set(changes)) else OTHER_DAYS
 
 
 async def section_back(uow: UnitOfWork, enrollment: Enrollment, change: dict[str, Any] | None) -> str | None:
     """The section, while it has a place; who ended takes none."""
-    if change is None or text(enrollment.section_id) != change["after"]:
+    if change is None:
         return None
+    if text(enrollment.section_id) != change["after"]:
+        return "Left in the section where they are, since somebody has moved them since."
     before = None if change["before"] is None else UUID(change["before"])
     takes_place = enrollment.role == seats.STUDENT and enrollment.state in seats.STANDING_STATES
     if before is not None and takes_place and not await places.free(uow, before, 1):
@@ -256,7 +270,9 @@ async def state_back(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollm
     state = row.changes.get("state")
     if state is None:
         return None
-    if enrollment.state != state["after"]:
+    # Who was let in to wait may have moved up by themselves.
+    moved_up = (state["before"], state["after"], enrollment.state) == ("requested", "waitlisted", "active")
+    if enrollment.state != state["after"] and not moved_up:
         return "Left as it is, since its state was changed since."
     if state["before"] == "requested":
         enrollment.state, enrollment.waiting_number = "requested", None
@@ -283,6 +299,7 @@ async def state_back(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollm
         return "Left as it is, since somebody else has the seat."
     number = await place_in_line(uow, course.id, row.memo.get("waiting_number")) if waited else None
     enrollment.state, enrollment.waiting_number = state["before"], number
+    enrollment.active_since = func.statement_timestamp()  # type: ignore[assignment]
     await history.note(uow, [enrollment.id], "changed", "import undone")
     kind = EnrollmentWaitlisted if waited else EnrollmentActivated
     about = {"course_id": course.id, "user_id": enrollment.user_id, "role": enrollment.role}

@@ -23,20 +23,31 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 from sqlmodel import col
 
-from lms_core.sdk import Read, UnitOfWork, Write, given_ids, looked_up_for_each, new_id
+from lms_core.sdk import Read, StateConflict, UnitOfWork, Write, given_ids, looked_up_for_each, new_id
 from lms_enrollments import history, places, seats
-from lms_enrollments.contracts import ENROLLMENT, EnrollmentActivated, EnrollmentMoved, EnrollmentWaitlisted
+from lms_enrollments.contracts import (
+    ENROLLMENT,
+    EnrollmentActivated,
+    EnrollmentMoved,
+    EnrollmentRescheduled,
+    EnrollmentWaitlisted,
+)
 from lms_enrollments.models import Enrollment, Period
-from lms_enrollments.parts import Part, Placed, text
+from lms_enrollments.parts import REFUSALS, Part, Placed, text
 
 
 def standing() -> Read:
-    """Which users take part in a course, wait or ask already: each is looked for, however many others are in it."""
+    """Which users take part in a course, wait or ask already: each is looked for, however many others are in it.
+
+    PostgreSQL is kept from seeing which course: one that came after its statistics it takes for empty, and would then read
+    all of it for each user.
+    """
     given = given_ids("user_ids")
-    shown = ("user_id", "id", "state", "section_id", "starts_on", "ends_on")
+    course_id = select(bindparam("course_id", type_=Uuid())).scalar_subquery()
+    shown = ("user_id", "id", "state", "section_id", "starts_on", "ends_on", "created_at")
     columns = [col(getattr(Enrollment, name)) for name in shown]
     own = select(*columns).where(
-        col(Enrollment.course_id) == bindparam("course_id", type_=Uuid()),
+        col(Enrollment.course_id) == course_id,
         col(Enrollment.user_id) == given.c.id,
         col(Enrollment.role) == bindparam("role", type_=String()),
         col(Enrollment.state).in_(seats.STANDING_STATES),
@@ -108,29 +119,31 @@ def granting() -> Write:
         id=Uuid(), state=String(), waiting_number=BigInteger(), section_id=Uuid(), starts_on=Date(), ends_on=Date()
     )
     changes = {column.key: column for column in given.c if column.key != "id"}
+    # What else it may become is a place in the line, which a promotion ends.
+    now = func.statement_timestamp()
     return Write(
         update(Enrollment)
         .where(col(Enrollment.id) == given.c.id)
-        .values(version=Enrollment.version + 1, updated_at=func.statement_timestamp(), **changes)
+        .values(version=Enrollment.version + 1, active_since=now, updated_at=now, **changes)
     )
 
 
 GRANT = granting()
 
 
-async def place(uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID], part: Part) -> list[Placed]:
+async def place(uow: UnitOfWork, course: CourseSummary, role: str, parts: Mapping[UUID, Part]) -> dict[UUID, Placed]:
     """Enroll users who are not enrolled yet: as many as there are seats, the others wait or are refused.
 
-    Who asked to join came before, in the order in which they asked: they are let in first. Nobody waits for a section:
-    who finds no place in it is refused.
+    They come in the order of `parts`, which says where and when each takes part. Who asked to join came before, in the
+    order in which they asked: they are let in first. Nobody waits for a section: who finds no place in it is refused.
     """
-    standing = await standing_enrollments(uow, course.id, user_ids, part.role)
-    asked = [user_id for user_id in user_ids if user_id in standing and standing[user_id]["state"] == "requested"]
-    asked.sort(key=lambda user_id: str(standing[user_id]["id"]))
-    joining = asked + [user_id for user_id in user_ids if user_id not in standing]
-    without_place = await refused_by_section(uow, part, joining, standing)
+    standing = await standing_enrollments(uow, course.id, list(parts), role)
+    asked = [user_id for user_id in parts if user_id in standing and standing[user_id]["state"] == "requested"]
+    asked.sort(key=lambda user_id: (standing[user_id]["created_at"], standing[user_id]["id"]))
+    joining = asked + [user_id for user_id in parts if user_id not in standing]
+    without_place = await refused_by_section(uow, role, {user_id: parts[user_id] for user_id in joining}, standing)
     joining = [user_id for user_id in joining if user_id not in without_place]
-    seated = set(joining[: await seats.free_seats(uow, course, part.role, len(joining))])
+    seated = set(joining[: await seats.free_seats(uow, course, role, len(joining))])
     waiting = [] if not course.waitlist else [user_id for user_id in joining if user_id not in seated]
     numbers = dict(zip(waiting, await seats.waiting_numbers(uow, course.id, len(waiting)), strict=True))
     rows: dict[UUID, dict[str, Any]] = {
@@ -143,16 +156,29 @@ async def place(uow: UnitOfWork, course: CourseSummary, user_ids: Sequence[UUID]
         for user_id in joining
         if user_id in seated or user_id in numbers
     }
-    if created := [row for user_id, row in rows.items() if user_id not in standing]:
-        await store(uow, course.id, part, created)
+    created: dict[Part, list[dict[str, Any]]] = {}
+    for user_id, row in rows.items():
+        if user_id not in standing:
+            created.setdefault(parts[user_id], []).append(row)
+    for part, coming in created.items():
+        await store(uow, course.id, role, part, coming)
     if granted := [row for user_id, row in rows.items() if user_id in standing]:
-        await grant(uow, course.id, part, granted, standing)
+        await grant(uow, course.id, parts, granted, standing)
     for user_id, row in rows.items():
         kind = EnrollmentActivated if user_id in seated else EnrollmentWaitlisted
-        uow.emit(kind(enrollment_id=row["id"], course_id=course.id, user_id=user_id, role=part.role))
+        uow.emit(kind(enrollment_id=row["id"], course_id=course.id, user_id=user_id, role=role))
     uow.announce_users(list(rows))
     refused = dict.fromkeys(joining, "course_full") | dict.fromkeys(without_place, "section_full")
-    return [outcome(user_id, standing, rows, refused) for user_id in user_ids]
+    return {user_id: outcome(user_id, standing, rows, refused) for user_id in parts}
+
+
+async def place_one(uow: UnitOfWork, course: CourseSummary, user_id: UUID, role: str, part: Part) -> tuple[UUID, bool]:
+    """The same for one user: the enrollment, and whether it is new. Raises StateConflict `course_full`, `section_full`."""
+    placed = (await place(uow, course, role, {user_id: part}))[user_id]
+    if placed.enrollment_id is None:
+        code = placed.code or "course_full"
+        raise StateConflict(code, REFUSALS[code])
+    return placed.enrollment_id, placed.status != "exists"
 
 
 def outcome(
@@ -168,21 +194,30 @@ def outcome(
 
 
 async def refused_by_section(
-    uow: UnitOfWork, part: Part, joining: Sequence[UUID], standing: dict[UUID, Mapping[str, Any]]
+    uow: UnitOfWork, role: str, joining: Mapping[UUID, Part], standing: dict[UUID, Mapping[str, Any]]
 ) -> set[UUID]:
-    """Who finds no place in the section; who asked and is in it has one."""
-    if part.role != seats.STUDENT or part.section_id is None:
+    """Who finds no place in the section where they are to be; who asked and is in it has one."""
+    coming = {
+        user_id: part.section_id
+        for user_id, part in joining.items()
+        if part.section_id is not None
+        and (user_id not in standing or standing[user_id]["section_id"] != part.section_id)
+    }
+    if role != seats.STUDENT or not coming:
         return set()
-    inside = {user_id for user_id, row in standing.items() if row["section_id"] == part.section_id}
-    coming = [user_id for user_id in joining if user_id not in inside]
-    return set(coming[await places.free(uow, part.section_id, len(coming)) :])
+    left, refused = await places.free_in(uow, set(coming.values())), set()
+    for user_id, section_id in coming.items():
+        left[section_id] -= 1
+        if left[section_id] < 0:
+            refused.add(user_id)
+    return refused
 
 
-async def store(uow: UnitOfWork, course_id: UUID, part: Part, rows: Sequence[dict[str, Any]]) -> None:
+async def store(uow: UnitOfWork, course_id: UUID, role: str, part: Part, rows: Sequence[dict[str, Any]]) -> None:
     """New enrollments with their first periods, in one statement however many there are; and what the audit trail keeps."""
     shared = {
         "course_id": course_id,
-        "role": part.role,
+        "role": role,
         "section_id": part.section_id,
         "starts_on": part.starts_on,
         "ends_on": part.ends_on,
@@ -201,7 +236,7 @@ async def store(uow: UnitOfWork, course_id: UUID, part: Part, rows: Sequence[dic
 async def grant(
     uow: UnitOfWork,
     course_id: UUID,
-    part: Part,
+    parts: Mapping[UUID, Part],
     rows: Sequence[dict[str, Any]],
     before: Mapping[UUID, Mapping[str, Any]],
 ) -> None:
@@ -211,7 +246,7 @@ async def grant(
     """
     granted = []
     for row in rows:
-        old = before[row["user_id"]]
+        old, part = before[row["user_id"]], parts[row["user_id"]]
         says_days = part.starts_on is not None or part.ends_on is not None
         granted.append(
             {
@@ -224,7 +259,11 @@ async def grant(
             }
         )
     await GRANT.run(uow.session, **arrays_of(granted))
-    await history.note(uow, [row["id"] for row in rows], "changed", part.reason)
+    reasons: dict[str | None, list[UUID]] = {}
+    for row in rows:
+        reasons.setdefault(parts[row["user_id"]].reason, []).append(row["id"])
+    for reason, ids in reasons.items():
+        await history.note(uow, ids, "changed", reason)
     for row, new in zip(rows, granted, strict=True):
         old = before[row["user_id"]]
         changes = {
@@ -233,14 +272,16 @@ async def grant(
             if new[name] != old[name]
         }
         uow.record("changed", ENROLLMENT, row["id"], changes)
+        about = {"enrollment_id": row["id"], "course_id": course_id, "user_id": row["user_id"]}
         if "section_id" in changes:
-            about = {"enrollment_id": row["id"], "course_id": course_id, "user_id": row["user_id"]}
-            uow.emit(EnrollmentMoved(section_id=part.section_id, **about))
+            uow.emit(EnrollmentMoved(section_id=new["section_id"], **about))
+        if {"starts_on", "ends_on"} & set(changes):
+            uow.emit(EnrollmentRescheduled(starts_on=new["starts_on"], ends_on=new["ends_on"], **about))
 
 
 async def standing_enrollments(
     uow: UnitOfWork, course_id: UUID, user_ids: Sequence[UUID], role: str
 ) -> dict[UUID, Mapping[str, Any]]:
-    """Users who take part, wait or ask already, with the `id`, state, section and days of their enrollments."""
+    """Users who take part, wait or ask already, with what STANDING says of their enrollments."""
     rows = await STANDING.all(uow.session, course_id=course_id, user_ids=list(user_ids), role=role)
     return {row["user_id"]: row for row in rows}

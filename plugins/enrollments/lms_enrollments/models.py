@@ -13,6 +13,7 @@ STANDING = "state IN ('requested', 'active', 'waitlisted')"
 class Enrollment(Table, table=True):
     """A user's part in a course. `waiting_number` orders those who wait: lower came first.
 
+    `active_since` is when it became active, or its days began anew; None where that was when it was made.
     `starts_on` and `ends_on` are days where the institution is, and both belong to it; without them there is no limit.
     """
 
@@ -72,6 +73,7 @@ class Enrollment(Table, table=True):
     waiting_number: int | None = Field(default=None, sa_type=BigInteger)
     starts_on: date | None = None
     ends_on: date | None = None
+    active_since: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class Period(Record, table=True):

@@ -47,7 +47,7 @@ class Participation(CourseParticipation):
     async def appoint_teacher(self, uow: UnitOfWork, course_id: UUID, user_id: UUID) -> None:
         """The one who made it."""
         course = await uow.use(CourseCatalog).lock(uow, course_id)
-        await joining.place(uow, course, [user_id], Part("teacher"))
+        await joining.place(uow, course, "teacher", {user_id: Part()})
 
     async def seats_changed(self, uow: UnitOfWork, course_id: UUID) -> None:
         """Fewer seats than are taken are refused; more are given to those who wait."""

@@ -8,9 +8,8 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class Part:
-    """As what, where and when somebody is to take part in a course."""
+    """Where and when somebody is to take part in a course, and what the history is to say of it."""
 
-    role: str
     section_id: UUID | None = None
     starts_on: date | None = None
     ends_on: date | None = None
@@ -25,6 +24,13 @@ class Placed:
     status: Literal["created", "exists", "waitlisted", "error"]
     enrollment_id: UUID | None = None
     code: str | None = None
+
+
+REFUSALS = {
+    "course_full": "Every seat of this course is taken, and it has no waitlist.",
+    "section_full": "Every place in this section is taken; take another one, or none.",
+}
+"""Why somebody was not placed, for people."""
 
 
 def text(value: UUID | date | str | None) -> str | None:

@@ -12,7 +12,7 @@ from sqlmodel import col
 
 from lms_core.sdk import UnitOfWork, among
 from lms_enrollments import history
-from lms_enrollments.contracts import ENROLLMENT
+from lms_enrollments.contracts import ENROLLMENT, EnrollmentMoved
 from lms_enrollments.models import Enrollment
 
 # Who asks or waits has a place already, so that moving up never breaks a section.
@@ -86,7 +86,7 @@ def excess(course_id: UUID, returned: Sequence[UUID]) -> Select[UUID]:
             col(Enrollment.id).label("id"),
             SECTIONS.c.capacity.label("capacity"),
             func.row_number()
-            .over(partition_by=SECTIONS.c.id, order_by=(came_back, col(Enrollment.id)))
+            .over(partition_by=SECTIONS.c.id, order_by=(came_back, col(Enrollment.created_at), col(Enrollment.id)))
             .label("number"),
         )
         .join(SECTIONS, SECTIONS.c.id == col(Enrollment.section_id))
@@ -106,8 +106,11 @@ async def balance(uow: UnitOfWork, course_id: UUID, returned: Sequence[UUID] = (
         .where(among(col(Enrollment.id), ids))
         .values(section_id=None, version=Enrollment.version + 1, updated_at=func.statement_timestamp())
     )
-    was = select(col(Enrollment.id), col(Enrollment.section_id)).where(among(col(Enrollment.id), ids))
-    for id, section_id in (await uow.session.execute(was)).all():
+    was = select(col(Enrollment.id), col(Enrollment.section_id), col(Enrollment.user_id)).where(
+        among(col(Enrollment.id), ids)
+    )
+    for id, section_id, user_id in (await uow.session.execute(was)).all():
         uow.record("changed", ENROLLMENT, id, {"section_id": {"before": section_id, "after": None}})
+        uow.emit(EnrollmentMoved(enrollment_id=id, course_id=course_id, user_id=user_id, section_id=None))
     await uow.session.execute(leaving)
     await history.note(uow, ids, "section_taken")

@@ -117,7 +117,7 @@ def lms_importers() -> list[Importer]:
 
 @hookimpl
 def lms_handlers() -> list[Handler]:
-    """Seats are right again when a course came back, or somebody who waits may sign in again."""
+    """Seats are right again when a course came back, or somebody who waits did, or may sign in again."""
     return [
         Handler("enrollments.balance_restored", Restored, seats.balance_restored),
         Handler("enrollments.promote_enabled", UserEnabled, seats.promote_enabled),
@@ -138,6 +138,7 @@ def lms_cascades() -> list[Cascade | Part | Reaction | Removal]:
         Cascade(child=Enrollment, column="user_id", parent=USER),
         Reaction(
             Enrollment,
+            deleting=seats.courses_of,
             deleted=seats.after_delete,
             conflicts=seats.conflicts_of_restored,
             restored=seats.after_restore,

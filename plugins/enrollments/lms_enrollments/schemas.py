@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StrictInt, model_validator
 
-from lms_core.sdk import Field, Input
+from lms_core.sdk import Day, Field, Input
 from lms_enrollments.parts import Part
 
 Role = Literal["student", "teacher", "assistant", "observer"]
@@ -26,12 +26,12 @@ def without_repetition(ids: list[UUID]) -> list[UUID]:
 Reason = Annotated[str, Field(max_length=500, description="Kept in the history")]
 
 
-FirstDay = Annotated[date, Field(description="Before it they have no access; a day where the institution is")]
-LastDay = Annotated[date, Field(description="After it they complete, and their seat is free")]
+FirstDay = Annotated[Day, Field(description="Before it they have no access; a day where the institution is")]
+LastDay = Annotated[Day, Field(description="After it they complete, and their seat is free")]
 
 
 class TakesPart(Input):
-    """As what, where and when; without days of its own the course decides."""
+    """As what, where and when; without days there is no limit."""
 
     role: Role
     section_id: UUID | None = None
@@ -47,8 +47,8 @@ class TakesPart(Input):
         return self
 
     def part(self) -> Part:
-        """The same for those who place people."""
-        return Part(self.role, self.section_id, self.starts_on, self.ends_on, self.reason)
+        """Where and when, for those who place people."""
+        return Part(self.section_id, self.starts_on, self.ends_on, self.reason)
 
 
 class EnrollmentCreate(TakesPart):

@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from lms_courses.contracts import COURSE, COURSES, SECTIONS, CourseCatalog, CourseSummary
-from lms_institutions.contracts import INSTITUTION
-from lms_users.contracts import UserEnabled
+from lms_institutions.contracts import INSTITUTION, InstitutionTree
+from lms_users.contracts import USER, UserEnabled
 from sqlalchemy import (
     ColumnElement,
     and_,
@@ -40,14 +40,18 @@ APPOINTED_BY = {"teacher": "enrollments.appoint", "assistant": "enrollments.edit
 WAITLIST = "waitlist"
 """The choice of those who restore into a full course or section."""
 STANDING_STATES = ("requested", "active", "waitlisted")
+ENDED_STATES = ("completed", "dropped")
 USERS = table("users_user", column("id"), column("full_name"), column("is_active"), column("is_deleted"))
-MAY_MOVE_UP = NOT_OVER & exists().where(USERS.c.id == col(Enrollment.user_id), USERS.c.is_active).correlate_except(
-    USERS
-)
-"""A condition on who waits: they are passed over while they may not sign in, and once their last day has passed."""
+MAY_MOVE_UP = NOT_OVER & exists().where(
+    USERS.c.id == col(Enrollment.user_id), USERS.c.is_active, ~USERS.c.is_deleted
+).correlate_except(USERS)
+"""A condition on who waits: they are passed over while they may not sign in, and once their last day has passed.
+
+Also from the moment their user is deleted: the cascade comes to the enrollment later.
+"""
 TAKES_SEAT = (col(Enrollment.state) == "active") & (col(Enrollment.role) == STUDENT)
 _active = func.count().filter(col(Enrollment.state) == "active")
-_waiting = func.count().filter(col(Enrollment.state) == "waitlisted")
+_waiting = func.count().filter(col(Enrollment.state) == "waitlisted", MAY_MOVE_UP)
 UNBALANCED = (
     select(COURSES.c.id)
     .join(Enrollment, col(Enrollment.course_id) == COURSES.c.id)
@@ -77,6 +81,12 @@ async def count(uow: UnitOfWork, course_id: UUID, state: str) -> int:
     return int((await uow.session.execute(statement)).scalar_one())
 
 
+async def in_line(uow: UnitOfWork, course_id: UUID) -> int:
+    """How many wait who may move up."""
+    waiting = select(func.count()).select_from(Enrollment).where(*waits_in(course_id), MAY_MOVE_UP)
+    return int((await uow.session.execute(waiting)).scalar_one())
+
+
 def waits_in(course_id: UUID) -> tuple[ColumnElement[bool], ...]:
     """A condition: the students who wait for a seat in a course."""
     return (
@@ -88,11 +98,11 @@ def waits_in(course_id: UUID) -> tuple[ColumnElement[bool], ...]:
 
 
 async def free_seats(uow: UnitOfWork, course: CourseSummary, role: str, wanted: int) -> int:
-    """How many of those who come now get a seat; none while others wait."""
+    """How many of those who come now, or come back, get a seat; none while others wait who may move up."""
     if role != STUDENT or course.capacity is None:
         return wanted
     ahead = select(col(Enrollment.id)).where(*waits_in(course.id), MAY_MOVE_UP).limit(1)
-    if (await uow.session.execute(ahead)).first() is not None:
+    if course.state != "archived" and (await uow.session.execute(ahead)).first() is not None:
         return 0
     return max(0, course.capacity - await count(uow, course.id, "active"))
 
@@ -125,7 +135,11 @@ async def promote(uow: UnitOfWork, course: CourseSummary) -> None:
         update(Enrollment)
         .where(col(Enrollment.id).in_(chosen))
         .values(
-            state="active", waiting_number=None, version=Enrollment.version + 1, updated_at=func.statement_timestamp()
+            state="active",
+            waiting_number=None,
+            active_since=func.statement_timestamp(),
+            version=Enrollment.version + 1,
+            updated_at=func.statement_timestamp(),
         )
         .returning(col(Enrollment.id), col(Enrollment.user_id))
     )
@@ -188,14 +202,11 @@ async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: C
             found.append(Conflict(ENROLLMENT, id, "grant_not_allowed", detail))
     for course_id, students in by_course.items():
         course = courses.get(course_id)
-        if course is None or course.capacity is None or (WAITLIST in choices and course.waitlist):
+        if course is None or WAITLIST in choices:
             continue
         free = await free_seats(uow, course, STUDENT, len(students))
-        solved_by = (WAITLIST,) if course.waitlist else ()
-        hint = "; send on_conflict: waitlist to let them wait" if course.waitlist else ""
-        found += [
-            Conflict(ENROLLMENT, id, "course_full", f"The course is full{hint}.", solved_by) for id in students[free:]
-        ]
+        detail = "The course is full; send on_conflict: waitlist to let them wait."
+        found += [Conflict(ENROLLMENT, id, "course_full", detail, (WAITLIST,)) for id in students[free:]]
     if WAITLIST not in choices:
         found += [
             Conflict(
@@ -242,7 +253,7 @@ async def let_wait(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID] |
             col(Enrollment.role) == STUDENT,
             ~col(Enrollment.is_deleted),
         )
-        .order_by(col(Enrollment.id).desc())
+        .order_by(col(Enrollment.created_at).desc(), col(Enrollment.id).desc())
         .limit(excess)
     )
     if ids is not None:
@@ -268,9 +279,14 @@ async def let_wait(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID] |
 
 
 async def promote_enabled(uow: UnitOfWork, event: UserEnabled) -> None:
-    """The handler for who may sign in again: a seat may have stayed free while they were passed over."""
+    """The handler for who may sign in again."""
+    await promote_where_waiting(uow, event.user_id)
+
+
+async def promote_where_waiting(uow: UnitOfWork, user_id: UUID) -> None:
+    """Somebody is passed over no more: a seat may have stayed free meanwhile."""
     waiting = select(col(Enrollment.course_id)).where(
-        col(Enrollment.user_id) == event.user_id, col(Enrollment.state) == "waitlisted", alive(Enrollment)
+        col(Enrollment.user_id) == user_id, col(Enrollment.state) == "waitlisted", alive(Enrollment)
     )
     for course_id in sorted((await uow.session.execute(waiting)).scalars()):
         try:
@@ -281,14 +297,26 @@ async def promote_enabled(uow: UnitOfWork, event: UserEnabled) -> None:
 
 
 async def balance_restored(uow: UnitOfWork, event: Restored) -> None:
-    """The handler for what came back whole: people may have gone, and come back, while their course was dead."""
-    if event.kind not in (COURSE, INSTITUTION):
-        return
-    unbalanced = [UNBALANCED, places.UNBALANCED]
-    if event.kind == COURSE:
-        in_sections = places.UNBALANCED.where(SECTIONS.c.course_id == event.id)
-        unbalanced = [UNBALANCED.where(COURSES.c.id == event.id), in_sections]
-    course_ids = {id for one in unbalanced for id in (await uow.session.execute(one)).scalars()}
+    """The handler for what came back whole: people may have gone, and come back, while their course was dead.
+
+    Who waits comes back while their user is still dead, and is passed over until that is back, too.
+    """
+    if event.kind == USER:
+        await promote_where_waiting(uow, event.id)
+    elif event.kind == COURSE:
+        await balance_whole(uow, [event.id])
+    elif event.kind == INSTITUTION:
+        below, course = uow.use(InstitutionTree).and_below(event.id), COURSES.alias()
+        there = select(course.c.id).where(course.c.institution_id.in_(below))
+        unbalanced = (
+            UNBALANCED.where(COURSES.c.institution_id.in_(below)),
+            places.UNBALANCED.where(SECTIONS.c.course_id.in_(there)),
+        )
+        await balance_whole(uow, {id for one in unbalanced for id in (await uow.session.execute(one)).scalars()})
+
+
+async def balance_whole(uow: UnitOfWork, course_ids: Collection[UUID]) -> None:
+    """Seats and places of courses are right again; what was deleted meanwhile is so when it comes back."""
     for course_id in sorted(course_ids):
         try:
             course = await uow.use(CourseCatalog).lock(uow, course_id)

@@ -9,7 +9,7 @@ from lms_courses.contracts import COURSE, CourseCatalog
 from lms_users.contracts import UserDirectory
 from sqlmodel import select
 
-from lms_core.sdk import Forbidden, NotFound, Problem, StateConflict, UnitOfWork, new_id
+from lms_core.sdk import Forbidden, NotFound, Problem, UnitOfWork, new_id
 from lms_enrollments import joining, seats
 from lms_enrollments.contracts import EnrollmentRequested
 from lms_enrollments.models import WrongKeys
@@ -34,14 +34,18 @@ async def join(uow: UnitOfWork, data: SelfEnrollment) -> Response:
     members = await uow.use(UserDirectory).members_among(uow, [uow.actor_id], course.institution_id)
     if course.self_enrollment == "closed" or course.state != "published" or uow.actor_id not in members:
         raise Forbidden("Nobody joins this course by themselves; ask who teaches it.", "self_enrollment_closed")
-    if course.self_enrollment == "key":
+    if course.self_enrollment == "key" and not await takes_part(uow, course.id):
         await refuse_wrong_key(uow, course.id, data.key or "")
     if course.self_enrollment == "approval":
         return await ask(uow, course.id)
-    placed = (await joining.place(uow, course, [uow.actor_id], Part(seats.STUDENT)))[0]
-    if placed.enrollment_id is None:
-        raise StateConflict("course_full", "Every seat of this course is taken, and it has no waitlist.")
-    return await ENROLLMENT_POINT.after_write(uow, placed.enrollment_id, 200 if placed.status == "exists" else 201)
+    id, is_new = await joining.place_one(uow, course, uow.actor_id, seats.STUDENT, Part())
+    return await ENROLLMENT_POINT.after_write(uow, id, 201 if is_new else 200)
+
+
+async def takes_part(uow: UnitOfWork, course_id: UUID) -> bool:
+    """Whether the caller is in already, or waits: the same again answers so, with a key or without."""
+    standing = await joining.standing_enrollments(uow, course_id, [uow.actor_id], seats.STUDENT)
+    return any(row["state"] != "requested" for row in standing.values())
 
 
 async def refuse_wrong_key(uow: UnitOfWork, course_id: UUID, key: str) -> None:
@@ -70,6 +74,6 @@ async def ask(uow: UnitOfWork, course_id: UUID) -> Response:
         return await ENROLLMENT_POINT.after_write(uow, standing[uow.actor_id]["id"], 200)
     id = new_id()
     request = {"id": id, "user_id": uow.actor_id, "state": "requested", "waiting_number": None}
-    await joining.store(uow, course_id, Part(seats.STUDENT), [request])
+    await joining.store(uow, course_id, seats.STUDENT, Part(), [request])
     uow.emit(EnrollmentRequested(enrollment_id=id, course_id=course_id, user_id=uow.actor_id, role=seats.STUDENT))
     return await ENROLLMENT_POINT.after_write(uow, id, 201)

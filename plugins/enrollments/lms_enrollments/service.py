@@ -34,14 +34,10 @@ from lms_enrollments import days, history, joining, places, seats
 from lms_enrollments.contracts import ENROLLMENT, Roster
 from lms_enrollments.importing import EnrollmentImporter
 from lms_enrollments.models import Enrollment
-from lms_enrollments.parts import Placed
+from lms_enrollments.parts import REFUSALS, Placed
 from lms_enrollments.schemas import BulkCreate, EnrollmentCreate, EnrollmentImport, EnrollmentRead, EnrollmentUpdate
-from lms_enrollments.steps import move, put_in_section, refuse_unless_may_join
+from lms_enrollments.steps import move, put_in_section, refuse_unless_may_join, set_days
 
-REFUSALS = {
-    "course_full": "Every seat of this course is taken, and it has no waitlist.",
-    "section_full": "Every place in this section is taken; take another one, or none.",
-}
 AHEAD = aliased(Enrollment)
 POSITION = case(
     (
@@ -92,10 +88,8 @@ async def enroll(uow: UnitOfWork, data: EnrollmentCreate) -> Response:
     if data.section_id is not None:
         await require_section(uow, data.course_id, data.section_id)
     await refuse_unless_may_join(uow, course, data.user_id)
-    placed = (await joining.place(uow, course, [data.user_id], data.part()))[0]
-    if placed.enrollment_id is None:
-        raise StateConflict(placed.code or "course_full", REFUSALS[placed.code or "course_full"])
-    return await ENROLLMENT_POINT.after_write(uow, placed.enrollment_id, 200 if placed.status == "exists" else 201)
+    id, is_new = await joining.place_one(uow, course, data.user_id, data.role, data.part())
+    return await ENROLLMENT_POINT.after_write(uow, id, 201 if is_new else 200)
 
 
 async def enroll_many(uow: UnitOfWork, data: BulkCreate) -> Response:
@@ -106,7 +100,7 @@ async def enroll_many(uow: UnitOfWork, data: BulkCreate) -> Response:
     if data.section_id is not None:
         await require_section(uow, data.course_id, data.section_id)
     wanted = [user_id for user_id in data.user_ids if members.get(user_id)]
-    placed = {one.user_id: one for one in await joining.place(uow, course, wanted, data.part())}
+    placed = await joining.place(uow, course, data.role, dict.fromkeys(wanted, data.part()))
     for user_id in data.user_ids:
         if user_id not in placed:
             code = "user_disabled" if user_id in members else "user_not_found"
@@ -132,16 +126,15 @@ async def update(uow: UnitOfWork, id: UUID, data: EnrollmentUpdate, if_match: st
     )
     course = await uow.use(CourseCatalog).lock(uow, enrollment.course_id)
     enrollment = await uow.lock(Enrollment, id, if_match)
-    if {"starts_on", "ends_on"} & set(changes):
-        enrollment.sqlmodel_update({name: changes[name] for name in ("starts_on", "ends_on") if name in changes})
-        refuse_end_before_start(enrollment)
-        await history.note(uow, [enrollment.id], "days", data.reason)
-        # Who was passed over since the last day had passed may move up again.
-        await seats.promote(uow, course)
-        uow.announce(f"user:{enrollment.user_id}")
+    given_days = {name: value for name, value in changes.items() if name in ("starts_on", "ends_on")}
+    refuse_end_before_start(enrollment, given_days)
+    await set_days(uow, course, enrollment, given_days, data.reason)
+    if data.state in seats.ENDED_STATES and data.state != enrollment.state:
+        # Before the section: who ends takes no place in it.
+        await move(uow, course, enrollment, data.state, data.reason)
     if "section_id" in changes and enrollment.section_id != data.section_id:
         await change_section(uow, enrollment, data.section_id, data.reason)
-    if data.state is not None and data.state != enrollment.state:
+    if data.state == "active" != enrollment.state:
         await move(uow, course, enrollment, data.state, data.reason)
     await uow.flush()
     return await ENROLLMENT_POINT.after_write(uow, id)
@@ -157,9 +150,9 @@ async def change_section(uow: UnitOfWork, enrollment: Enrollment, section_id: UU
     await put_in_section(uow, enrollment, section_id, reason)
 
 
-def refuse_end_before_start(enrollment: Enrollment) -> None:
-    """422 for days in the wrong order."""
-    starts_on, ends_on = enrollment.starts_on, enrollment.ends_on
+def refuse_end_before_start(enrollment: Enrollment, given: dict[str, Any]) -> None:
+    """422 for days that would be in the wrong order."""
+    starts_on, ends_on = given.get("starts_on", enrollment.starts_on), given.get("ends_on", enrollment.ends_on)
     if starts_on is not None and ends_on is not None and ends_on < starts_on:
         raise Invalid("ends_before_start", "ends_on is before starts_on; correct one of them.", ("body", "ends_on"))
 

@@ -1,13 +1,17 @@
 """The steps that an enrollment may take after it began."""
 
+from typing import Any
 from uuid import UUID
 
 from lms_courses.contracts import CourseSummary
 from lms_users.contracts import USER, UserDirectory
+from sqlalchemy import func, select
+from sqlmodel import col
 
 from lms_core.sdk import NotFound, StateConflict, UnitOfWork
+from lms_enrollments import days as days_of_own
 from lms_enrollments import history, joining, seats
-from lms_enrollments.contracts import EnrollmentEnded, EnrollmentMoved
+from lms_enrollments.contracts import EnrollmentEnded, EnrollmentMoved, EnrollmentRescheduled
 from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import Part
 
@@ -41,6 +45,31 @@ async def move(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, s
     await seats.promote(uow, course)
 
 
+async def set_days(
+    uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, days: dict[str, Any], reason: str | None
+) -> None:
+    """Other days, of which some may be given; nothing happens where they are so already."""
+    if all(getattr(enrollment, name) == day for name, day in days.items()):
+        return
+    is_on = select(days_of_own.IS_ON).where(col(Enrollment.id) == enrollment.id)
+    if not (await uow.session.execute(is_on)).scalar_one():
+        enrollment.active_since = func.statement_timestamp()  # type: ignore[assignment]
+    enrollment.sqlmodel_update(days)
+    await history.note(uow, [enrollment.id], "days", reason)
+    uow.emit(
+        EnrollmentRescheduled(
+            enrollment_id=enrollment.id,
+            course_id=enrollment.course_id,
+            user_id=enrollment.user_id,
+            starts_on=enrollment.starts_on,
+            ends_on=enrollment.ends_on,
+        )
+    )
+    uow.announce(f"user:{enrollment.user_id}")
+    # Who was passed over since the last day had passed may move up again.
+    await seats.promote(uow, course)
+
+
 async def put_in_section(uow: UnitOfWork, enrollment: Enrollment, section_id: UUID | None, reason: str | None) -> None:
     """Into a section that is known to have a place, or out of all."""
     enrollment.section_id = section_id
@@ -69,7 +98,5 @@ async def let_in(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment,
     if course.state == "archived":
         raise StateConflict("course_not_open", "This course is archived; nobody joins it any more.")
     await refuse_unless_may_join(uow, course, enrollment.user_id)
-    [placed] = await joining.place(uow, course, [enrollment.user_id], Part(enrollment.role, reason=reason))
-    if placed.enrollment_id is None:
-        raise StateConflict("course_full", "Every seat of this course is taken, and it has no waitlist.")
+    await joining.place_one(uow, course, enrollment.user_id, enrollment.role, Part(reason=reason))
     await uow.session.refresh(enrollment)

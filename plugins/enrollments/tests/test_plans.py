@@ -56,32 +56,58 @@ async def test_the_statements_of_an_enrollment_are_planned_once(lms: Lms, school
 
 
 # As their columns are, but for the ids.
-SMALL_COURSES = """
-    INSERT INTO courses_course SELECT small.* FROM courses_course AS c, generate_series(1, 3000) AS number,
-        json_populate_record(c, json_build_object('id', gen_random_uuid(), 'code', 'small ' || number)) AS small
+OTHER_COURSES = """
+    INSERT INTO courses_course SELECT other.* FROM courses_course AS c, generate_series(1, :count) AS number,
+        json_populate_record(c, json_build_object('id', gen_random_uuid(), 'code', 'other ' || number)) AS other
     WHERE c.id = :course_id
 """
-ONE_IN_EACH = """
+ENROLLED_IN_EACH = """
     INSERT INTO enrollments_enrollment SELECT one.* FROM courses_course AS c, enrollments_enrollment AS e,
         json_populate_record(e, json_build_object('id', gen_random_uuid(), 'course_id', c.id)) AS one
-    WHERE c.code LIKE 'small %' AND e.course_id = :course_id AND e.user_id = :user_id
+    WHERE c.code LIKE 'other %' AND e.course_id = :course_id AND e.user_id = ANY(:user_ids)
 """
 
 
-async def test_who_is_in_a_large_course_is_looked_up_one_by_one(lms: Lms, school: School) -> None:
+async def standing_plan(lms: Lms, course_id: str, user_id: str, mode: str) -> list[str]:
+    """How it is found whether a student takes part in a course, by one of the plans that PostgreSQL may come to take."""
+    values = {"course_id": course_id, "user_ids": f"{{{user_id}}}", "role": "student"}
+    given = ", ".join(f"'{values[name]}'" for name in STANDING.names)
+    async with lms.context.unit_of_work() as uow:
+        await uow.session.fetch(f"SET LOCAL plan_cache_mode = {mode}", [])
+        await uow.session.fetch(f"PREPARE standing AS {STANDING.sql}", [])
+        plan = await uow.session.fetch(f"EXPLAIN ANALYZE EXECUTE standing ({given})", [])
+        await uow.session.fetch("DEALLOCATE standing", [])
+    return [str(line["QUERY PLAN"]) for line in plan]
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+async def test_who_is_in_a_large_course_is_looked_up_one_by_one(lms: Lms, school: School, mode: str) -> None:
     """Where most courses are small, PostgreSQL takes a course that it does not know yet for small."""
     others = await make_people(lms, school, 2000)
     many = {"course_id": school.course["id"], "role": "student", "user_ids": others}
     assert (await school.principal.post("/enrollments/bulk", many)).status_code == 200
-    await lms.sql(SMALL_COURSES, course_id=school.course["id"])
-    await lms.sql(ONE_IN_EACH, course_id=school.course["id"], user_id=others[0])
+    await lms.sql(OTHER_COURSES, course_id=school.course["id"], count=3000)
+    await lms.sql(ENROLLED_IN_EACH, course_id=school.course["id"], user_ids=others[:1])
     await lms.sql("ANALYZE courses_course, enrollments_enrollment")
-    values = {"course_id": school.course["id"], "user_ids": f"{{{school.student.id}}}", "role": "student"}
-    given = ", ".join(f"'{values[name]}'" for name in STANDING.names)
-    async with lms.context.unit_of_work() as uow:
-        await uow.session.fetch("SET LOCAL plan_cache_mode = force_generic_plan", [])
-        await uow.session.fetch(f"PREPARE standing AS {STANDING.sql}", [])
-        plan = await uow.session.fetch(f"EXPLAIN ANALYZE EXECUTE standing ({given})", [])
-        await uow.session.fetch("DEALLOCATE standing", [])
-    lines = [str(line["QUERY PLAN"]) for line in plan]
-    assert [line for line in lines if "Removed by" in line] == []
+    plan = await standing_plan(lms, school.course["id"], str(school.student.id), mode)
+    assert [line for line in plan if "Removed by" in line] == []
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+async def test_who_is_in_a_course_newer_than_the_statistics_is_looked_up_one_by_one(
+    lms: Lms, school: School, mode: str
+) -> None:
+    """It is taken for empty, and then the least deep of the indexes would do."""
+    others = await make_people(lms, school, 2000)
+    old = await lms.make_course(school.institution["id"])
+    many = {"course_id": old["id"], "role": "student", "user_ids": others}
+    assert (await school.principal.post("/enrollments/bulk", many)).status_code == 200
+    await lms.sql(OTHER_COURSES, course_id=old["id"], count=20)
+    await lms.sql(ENROLLED_IN_EACH, course_id=old["id"], user_ids=others)
+    # So that all rows are looked at, and not a sample of them.
+    await lms.sql("ALTER TABLE enrollments_enrollment ALTER COLUMN course_id SET STATISTICS 1000")
+    await lms.sql("ANALYZE courses_course, enrollments_enrollment")
+    new = await lms.make_course(school.institution["id"])
+    assert (await school.principal.post("/enrollments/bulk", many | {"course_id": new["id"]})).status_code == 200
+    plan = await standing_plan(lms, new["id"], others[0], mode)
+    assert [line for line in plan if "Removed by" in line] == []

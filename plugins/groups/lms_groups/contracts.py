@@ -29,10 +29,10 @@ MEMBERSHIPS = table(
 def counts(group: Any, user_id: Any, since: Any = None) -> ColumnElement[bool]:
     """A condition: whoever is in the group still belongs to what it is of.
 
-    They take part in its course (with a moment: by an enrollment that was there by then), or hold a role at its
-    institution, above or below it.
+    They take part in its course, or hold a role at its institution, above or below it; with a moment, without a break
+    since then.
     """
-    holds_role, _ = roles_around(group.c.institution_id, user_id)
+    holds_role, _ = roles_around(group.c.institution_id, user_id, since)
     return or_(takes_part(group.c.course_id, user_id, since=since), holds_role)
 
 
@@ -87,6 +87,12 @@ class GroupCreated(Event, name="groups.group_created.v1"):
     group_id: UUID
     course_id: UUID | None
     institution_id: UUID | None
+
+
+class GroupChanged(Event, name="groups.group_changed.v1"):
+    """The name or the description of a group is another now."""
+
+    group_id: UUID
 
 
 class MemberAdded(Event, name="groups.member_added.v1"):

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from fastapi import Response
 from lms_courses.contracts import COURSE, COURSES
-from lms_enrollments.contracts import ENROLLMENTS
+from lms_enrollments.contracts import ENROLLMENT, ENROLLMENTS
+from lms_users.contracts import GRANT, GRANTS
 from sqlalchemy import Select, bindparam, exists, or_
 from sqlmodel import col, select
 
@@ -53,6 +54,15 @@ MAY_COUNT = or_(
 """A condition: the role is held, or went with its course and comes back with it."""
 
 
+RETURNING = (
+    select(col(CourseRole.course_id), col(CourseRole.role))
+    .join(Group, col(Group.id) == col(CourseRole.group_id))
+    .join(Membership, col(Membership.group_id) == col(Group.id))
+    .where(~col(Group.is_deleted), ~col(Membership.is_deleted), MAY_COUNT)
+)
+"""The roles of those who are in living groups; what they would get again is added."""
+
+
 def permission_for(role: str) -> str:
     """What one needs on the course to enroll somebody so."""
     return "enrollments.appoint" if role == "teacher" else "enrollments.create"
@@ -63,15 +73,17 @@ def may_not_give(role: str) -> Forbidden:
     return Forbidden(f"The group is to have the role {role} in a course where you may not give it.")
 
 
-async def refuse_unless_may_give_all(uow: UnitOfWork, group_id: UUID) -> None:
-    """403 when a group holds a role that the actor may not give: they change nothing about who has it.
+async def roles_to_give(uow: UnitOfWork, group_id: UUID) -> list[tuple[UUID, str]]:
+    """The roles that a group holds; 403 when the actor may not give one: they change nothing about who has it.
 
     Roles in courses that are deleted count too: they come back with them.
     """
     held = select(CourseRole.course_id, CourseRole.role).where(CourseRole.group_id == group_id, MAY_COUNT)
-    forbidden = await forbidden_among(uow, [(course_id, role) for course_id, role in await pairs(uow, held)])
+    roles = await pairs(uow, held)
+    forbidden = await forbidden_among(uow, roles)
     if forbidden:
         raise may_not_give(forbidden[0][1])
+    return roles
 
 
 async def pairs(uow: UnitOfWork, statement: Select[UUID, str]) -> list[tuple[UUID, str]]:
@@ -128,6 +140,29 @@ async def conflicts_of_restored_members(
         .where(among(col(Membership.id), ids), MAY_COUNT, or_(col(Group.course_id).is_(None), enrolled))
     )
     return await conflicts(uow, "groups.membership", returning)
+
+
+async def conflicts_of_restored_enrollments(
+    uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]
+) -> list[Conflict]:
+    """Nor does it let anybody take part again who is in such a group of the course still."""
+    returning = RETURNING.add_columns(ENROLLMENTS.c.id).where(
+        ENROLLMENTS.c.course_id == col(Group.course_id),
+        ENROLLMENTS.c.user_id == col(Membership.user_id),
+        ENROLLMENTS.c.state == "active",
+        among(ENROLLMENTS.c.id, ids),
+    )
+    return await conflicts(uow, ENROLLMENT, returning)
+
+
+async def conflicts_of_restored_grants(
+    uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]
+) -> list[Conflict]:
+    """Nor does it make anybody a member again of an institution that has such a group, with them in it."""
+    returning = RETURNING.add_columns(GRANTS.c.id).where(
+        GRANTS.c.user_id == col(Membership.user_id), col(Group.institution_id).is_not(None), among(GRANTS.c.id, ids)
+    )
+    return await conflicts(uow, GRANT, returning)
 
 
 async def conflicts(uow: UnitOfWork, kind: str, returning: Select[UUID, str, UUID]) -> list[Conflict]:

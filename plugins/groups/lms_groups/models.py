@@ -1,8 +1,9 @@
 """The tables of groups, of who is in them, and of the roles that they hold."""
 
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint
+from sqlalchemy import CheckConstraint, DateTime
 
 from lms_core.sdk import Field, Table
 
@@ -26,7 +27,10 @@ class Group(Table, table=True):
 
 
 class Membership(Table, table=True):
-    """Somebody is in a group. In a course's group it counts while they take part in the course."""
+    """Somebody is in a group. In a course's group it counts while they take part in the course.
+
+    `confirmed_at` is when somebody added them again who may give the group's roles; None where nobody has.
+    """
 
     __tablename__ = "groups_membership"
     natural_key = ("group_id", "user_id")
@@ -34,6 +38,7 @@ class Membership(Table, table=True):
 
     group_id: UUID = Field(foreign_key="groups_group.id")
     user_id: UUID = Field(foreign_key="users_user.id")
+    confirmed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class CourseRole(Table, table=True):

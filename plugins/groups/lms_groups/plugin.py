@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from lms_courses.contracts import COURSE, in_published_course
+from lms_courses.contracts import COURSE, COURSES, in_published_course
+from lms_enrollments.contracts import ENROLLMENT
 from lms_institutions.contracts import INSTITUTION
-from lms_users.contracts import USER, roles_around
-from sqlalchemy import Select, inspect, select
+from lms_users.contracts import GRANT, USER, membership, roles_around
+from sqlalchemy import Select, func, inspect, select
 from sqlmodel import col
 
 from lms_core.sdk import (
@@ -39,10 +40,14 @@ ROLES: Select[*tuple[Any, ...]] = select(
     col(CourseRole.course_id).label("object_id"),
     col(CourseRole.role).label("role"),
     col(CourseRole.id).label("grant_id"),
-    roles_around(col(Group.institution_id), col(Membership.user_id))[1].label("expires_at"),
+    func.least(
+        roles_around(col(Group.institution_id), col(Membership.user_id))[1],
+        membership(COURSES.c.institution_id, col(Membership.user_id))[1],
+    ).label("expires_at"),
 ).where(
     col(Group.id) == col(Membership.group_id),
     col(CourseRole.group_id) == col(Group.id),
+    COURSES.c.id == col(CourseRole.course_id),
     ~col(Group.is_deleted),
     ~col(CourseRole.is_deleted),
 )
@@ -50,7 +55,13 @@ HELD = ROLES.where(
     ~col(Membership.is_deleted),
     # Who left the course and came back is in the group still; its roles they have again when somebody adds them again
     # who may give these, and not by whoever may enroll them.
-    counts(inspect(Group).local_table, col(Membership.user_id), since=col(Membership.created_at)),
+    counts(
+        inspect(Group).local_table,
+        col(Membership.user_id),
+        since=func.coalesce(col(Membership.confirmed_at), col(Membership.created_at)),
+    ),
+    # Nor does a group bring anybody into a course where nobody could enroll them.
+    membership(COURSES.c.institution_id, col(Membership.user_id))[0],
 )
 TAKEN = ROLES.add_columns(col(Membership.deletion_id)).where(col(Membership.is_deleted))
 
@@ -118,5 +129,7 @@ def lms_cascades() -> list[Cascade | Reaction | Removal]:
         Cascade(child=CourseRole, column="course_id", parent=COURSE),
         Reaction(Membership, conflicts=course_roles.conflicts_of_restored_members, restored=members.announce_restored),
         Reaction(CourseRole, conflicts=course_roles.conflicts_of_restored),
+        Reaction(ENROLLMENT, conflicts=course_roles.conflicts_of_restored_enrollments),
+        Reaction(GRANT, conflicts=course_roles.conflicts_of_restored_grants),
         Removal(Group, "groups.delete", service.remove),
     ]

@@ -134,7 +134,6 @@ async def restore_member(
     uow: Uow, group_id: UUID, membership_id: UUID, request: RestoreRequest | None = None
 ) -> Response:
     """Put somebody back."""
-    await service.refuse_unless_known(uow, group_id)
     await members.refuse_unless_of_group(uow, group_id, membership_id)
     return await restore(uow, Membership, membership_id, request)
 
@@ -153,7 +152,10 @@ async def give_role(uow: Uow, group_id: UUID, data: CourseRoleGrant) -> Response
 
 
 @router.delete(
-    "/{group_id}/roles/{course_role_id}", status_code=202, response_model=DeletionRead, dependencies=[MAY_GRANT]
+    "/{group_id}/roles/{course_role_id}",
+    status_code=202,
+    response_model=DeletionRead,
+    dependencies=[requires("groups.grant", on="course_role", path="course_role_id")],
 )
 async def take_role(uow: Uow, group_id: UUID, course_role_id: UUID, if_match: IfMatch = None) -> Response:
     """Take a role from a group; it can be restored."""
@@ -170,6 +172,5 @@ async def restore_role(
     uow: Uow, group_id: UUID, course_role_id: UUID, request: RestoreRequest | None = None
 ) -> Response:
     """Give a role back that was taken."""
-    await service.refuse_unless_known(uow, group_id)
     await course_roles.refuse_unless_of_group(uow, group_id, course_role_id)
     return await restore(uow, CourseRole, course_role_id, request)

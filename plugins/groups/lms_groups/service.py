@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from lms_core.sdk import ACTOR_ID, Listing, NotFound, Point, UnitOfWork, alive, among, delete
 from lms_groups import course_roles
-from lms_groups.contracts import GroupCreated, GroupDirectory
+from lms_groups.contracts import GroupChanged, GroupCreated, GroupDirectory
 from lms_groups.models import Group, Membership
 from lms_groups.schemas import GroupCreate, GroupRead, GroupUpdate
 
@@ -52,14 +52,17 @@ async def create(uow: UnitOfWork, data: GroupCreate) -> Response:
 async def update(uow: UnitOfWork, id: UUID, data: GroupUpdate, if_match: str | None) -> Response:
     """Change what is given."""
     group = await uow.lock(Group, id, if_match)
-    group.sqlmodel_update(data.model_dump(exclude_unset=True, exclude_none=True))
+    changes = data.model_dump(exclude_unset=True, exclude_none=True)
+    if any(getattr(group, name) != value for name, value in changes.items()):
+        uow.emit(GroupChanged(group_id=id))
+    group.sqlmodel_update(changes)
     await uow.flush()
     return await GROUP_POINT.after_write(uow, id)
 
 
 async def remove(uow: UnitOfWork, id: UUID, if_match: str | None = None) -> Response:
     """Delete a group, with who is in it and the roles that it holds; 403 when one could not take those."""
-    await course_roles.refuse_unless_may_give_all(uow, id)
+    await course_roles.roles_to_give(uow, id)
     return await delete(uow, Group, id, if_match)
 
 

@@ -320,7 +320,10 @@ async def test_in_the_group_of_an_institution_who_holds_no_role_there_counts_no_
 async def test_a_role_ends_when_its_group_goes_with_something_larger(lms: Lms, school: School, what: str) -> None:
     elsewhere = await lms.make_school()
     group = await course_group(school, school.student)
-    await grant(await lms.admin(), group, elsewhere.course["id"], "teacher")
+    admin = await lms.admin()
+    there = {"role": "student", "institution_id": elsewhere.institution["id"]}
+    await admin.create(f"/users/{school.student.id}/roles", there)
+    await grant(admin, group, elsewhere.course["id"], "teacher")
     path = f"/courses/{elsewhere.course['id']}"
     assert (await school.student.patch(path, {"title": "Mine"})).status_code == 200
     gone = school.course if what == "courses" else school.institution

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Uuid,
+    and_,
     cast,
     column,
     exists,
@@ -31,6 +32,7 @@ from lms_core.sdk import ACTOR_ID, Context, Event, UnitOfWork
 
 USER = "users.user"
 ROLE = "users.role"
+GRANT = "users.grant"
 """The kinds, for cascades."""
 
 GUARDIANSHIPS = table(
@@ -43,9 +45,11 @@ GUARDIANSHIPS = table(
 """Who is whose guardian, for role sources of other plugins."""
 GRANTS = table(
     "users_grant",
+    column("id", Uuid()),
     column("user_id", Uuid()),
     column("institution_id", Uuid()),
     column("expires_at", DateTime(timezone=True)),
+    column("created_at", DateTime(timezone=True)),
     column("is_deleted", Boolean()),
 )
 
@@ -71,21 +75,39 @@ def is_some_ward(condition: Callable[[Any], ColumnElement[bool]]) -> ColumnEleme
     return ward.correlate_except(link)
 
 
-def roles_around(institution_id: Any, user_id: Any) -> tuple[ColumnElement[bool], ColumnElement[datetime]]:
+def roles_around(
+    institution_id: Any, user_id: Any, since: Any = None
+) -> tuple[ColumnElement[bool], ColumnElement[datetime]]:
     """That a user holds a role at an institution, above or below it, and when the last of these roles expires.
 
-    `institution_id` is a column; the second is NULL while one of the roles has no end.
+    `institution_id` is a column; the second is NULL while one of the roles has no end. With a moment, only roles count that
+    were given by then.
     """
     grant = GRANTS.alias()
+    around = or_(at_or_above(grant, institution_id), is_at_or_below(grant.c.institution_id, institution_id))
+    return held(grant, user_id, around if since is None else and_(around, grant.c.created_at <= since))
+
+
+def membership(institution_id: Any, user_id: Any) -> tuple[ColumnElement[bool], ColumnElement[datetime]]:
+    """The same for a role at an institution or above it: who holds one is a member there, and may be enrolled."""
+    grant = GRANTS.alias()
+    return held(grant, user_id, at_or_above(grant, institution_id))
+
+
+def at_or_above(grant: Any, institution_id: Any) -> ColumnElement[bool]:
+    """A condition: the role is one at the institution that a column names, or above it."""
+    return or_(grant.c.institution_id == institution_id, is_at_or_below(institution_id, grant.c.institution_id))
+
+
+def held(
+    grant: Any, user_id: Any, condition: ColumnElement[bool]
+) -> tuple[ColumnElement[bool], ColumnElement[datetime]]:
+    """That a user holds a role now of which the condition is true, and when the last of these expires."""
     there = (
         grant.c.user_id == user_id,
         ~grant.c.is_deleted,
         or_(grant.c.expires_at.is_(None), grant.c.expires_at > func.now()),
-        or_(
-            grant.c.institution_id == institution_id,
-            is_at_or_below(institution_id, grant.c.institution_id),
-            is_at_or_below(grant.c.institution_id, institution_id),
-        ),
+        condition,
     )
     never = cast(literal("infinity"), DateTime(timezone=True))
     last = func.nullif(func.max(func.coalesce(grant.c.expires_at, never)), never)

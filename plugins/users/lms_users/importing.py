@@ -60,9 +60,7 @@ class UserImporter(Importer):
             found["external_id"] = row.cells["external_id"]
         return found
 
-    async def plan(
-        self, uow: UnitOfWork, job: Import, rows: Sequence[Row], hold: bool, before: Sequence[Planned] = ()
-    ) -> list[Planned]:
+    async def plan(self, uow: UnitOfWork, job: Import, rows: Sequence[Row], hold: bool) -> list[Planned]:
         """Row by row, against what one look at the database found."""
         known = await look_up(uow, job, rows, hold)
         planned = [plan_row(job, row, known) for row in rows]
