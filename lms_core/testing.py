@@ -322,6 +322,13 @@ class Lms:
         await self.enroll(course["id"], student)
         return School(institution, principal, teacher, student, course)
 
+    async def until_somebody_waits(self) -> None:
+        """Until a transaction waits for what another one has locked; TimeoutError after ten seconds."""
+        waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async with asyncio.timeout(10):
+            while not await self.sql(waiting):
+                await asyncio.sleep(0.01)
+
     async def work_off(self) -> int:
         """Do every due delivery here and now, as workers would; how many were done."""
         done = 0

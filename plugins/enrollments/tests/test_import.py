@@ -7,53 +7,15 @@ import io
 from typing import Any
 from uuid import uuid4
 
-import httpx2
 import pytest
-from browser import finish
+from enrollment_files import ask, done, parts, people, send, undo
 from lms_enrollments import importing
 
 from lms_core import import_plan
 from lms_core.sdk import StateConflict
-from lms_core.testing import Caller, Lms, School
+from lms_core.testing import Lms, School
 
 pytestmark = pytest.mark.anyio
-
-
-async def send(lms: Lms, caller: Caller, school: School, content: str, **params: Any) -> httpx2.Response:
-    file = await finish(lms, caller, content.encode(), "text/csv", "enrollments.csv")
-    assert file["state"] == "ready", file
-    body = {"file_id": file["id"], "institution_id": school.institution["id"], **params.pop("options", {})}
-    answer = await caller.post("/enrollments/import", body, params=params)
-    await lms.work_off()
-    return answer
-
-
-async def done(lms: Lms, school: School, content: str, **params: Any) -> dict[str, Any]:
-    answer = await send(lms, school.principal, school, content, **params)
-    assert answer.status_code == 202, answer.text
-    job: dict[str, Any] = (await school.principal.get(answer.headers["Location"])).json()
-    assert (job["state"], job["error"]) == ("done", None)
-    return job
-
-
-async def undo(lms: Lms, school: School, job: dict[str, Any]) -> dict[str, Any]:
-    assert (await school.principal.post(f"/imports/{job['id']}/undo")).status_code == 202
-    await lms.work_off()
-    found: dict[str, Any] = (await school.principal.get(f"/imports/{job['id']}")).json()
-    return found
-
-
-async def parts(lms: Lms, course_id: str) -> list[tuple[Any, ...]]:
-    """Who takes part as what, by the database."""
-    statement = """
-        SELECT user_id, role, state, section_id, waiting_number, starts_on, ends_on FROM enrollments_enrollment
-        WHERE course_id = :id AND NOT is_deleted ORDER BY user_id, role
-    """
-    return [tuple(row.values()) for row in await lms.sql(statement, id=course_id)]
-
-
-async def people(lms: Lms, school: School, count: int) -> list[Caller]:
-    return [await lms.make_user("student", school.institution["id"]) for _ in range(count)]
 
 
 async def test_a_file_enrolls_ends_and_moves_and_is_undone(lms: Lms, school: School) -> None:
@@ -154,10 +116,8 @@ async def test_a_file_overbooks_nothing(lms: Lms, school: School) -> None:
     assert await parts(lms, course["id"]) == []
     # The last seat goes to somebody else between the plan and the run.
     first, second, third = await people(lms, school, 3)
-    content = f"course_code,email\nFULL,{first.email}\nFULL,{second.email}\n".encode()
-    file = await finish(lms, school.principal, content, "text/csv", "enrollments.csv")
-    body = {"file_id": file["id"], "institution_id": school.institution["id"]}
-    job = (await school.principal.post("/enrollments/import", body)).json()
+    content = f"course_code,email\nFULL,{first.email}\nFULL,{second.email}\n"
+    job = (await ask(lms, school.principal, school, content)).json()
     await lms.enroll(course["id"], third)
     await lms.work_off()
     found = (await school.principal.get(f"/imports/{job['id']}")).json()

@@ -66,8 +66,8 @@ class Model:
         return len(self.rows) + 1 if self.capacity is None else self.capacity - active
 
     def has_seat(self) -> bool:
-        """For a newcomer: nobody who could move up may be passed."""
-        nobody_waits = all(row.user in self.disabled for row in self.line())
+        """For who comes, or comes back: nobody who could move up may be passed."""
+        nobody_waits = self.archived or all(row.user in self.disabled for row in self.line())
         return self.capacity is None or (nobody_waits and self.free() > 0)
 
     def has_place(self) -> bool:
@@ -103,7 +103,7 @@ class Model:
         no_seat = row.state == "active" and not self.has_seat()
         if comes_to_stand and self.standing(row.user) is not None:
             refused.add("natural_key_taken")
-        if no_seat and not (waits and self.waitlist):
+        if no_seat and not waits:
             refused.add("course_full")
         if no_place and not waits:
             refused.add("section_full")
