@@ -99,8 +99,9 @@ MATRIX: dict[str, tuple[str, str, str, str, str]] = {
     "groups_remove_member": ("membership", "403 202 202 202", "404 404 202 202", f"{SUPER} 202", "403 404 404 404"),
     "groups_restore_member": ("membership", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
     "groups_list_roles": ("course_role", "no yes yes yes", "404 404 yes yes", f"{SUPER} yes", "no no no no"),
+    "groups_list_course_roles": ("course_role", "no yes yes yes", "no no yes yes", "no no no yes", "no no no no"),
     "groups_give_role": ("group", "403 201 201 201", "404 404 201 201", f"{SUPER} 201", GONE),
-    "groups_take_role": ("course_role", "403 202 202 202", "404 404 202 202", f"{SUPER} 202", "403 404 404 404"),
+    "groups_take_role": ("course_role", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", GONE),
     "groups_restore_role": ("course_role", "404 202 202 202", "404 404 202 202", f"{SUPER} 202", "- - - -"),
     # Files that a super admin put into the course, which shares them; only the requester completes or cancels them.
     "files_list": ("file", "yes yes yes yes", "no no yes yes", "no no no yes", "no no no no"),

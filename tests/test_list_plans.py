@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -342,7 +342,7 @@ def filled(path: str, ids: dict[str, str]) -> str:
 
 
 async def test_a_page_deep_inside_is_no_more_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = {UUID: row_id("institution", DEEP), int: DEEP, float: float(DEEP)}
+    keys = {UUID: row_id("institution", DEEP), int: DEEP, float: float(DEEP), datetime: datetime.now(UTC)}
     wrong = []
     for path, filters in (await lists(world)).items():
         # Those are ranked, or are not in the database.

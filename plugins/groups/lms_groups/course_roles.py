@@ -16,7 +16,9 @@ from lms_groups.models import CourseRole, Group, Membership
 from lms_groups.schemas import CourseRoleGrant, CourseRoleRead
 
 COURSE_ROLES = Listing(
-    CourseRole, CourseRoleRead, filters={"group_id": col(CourseRole.group_id) == bindparam("group_id")}
+    CourseRole,
+    CourseRoleRead,
+    filters={name: getattr(CourseRole, name) == bindparam(name) for name in ("group_id", "course_id")},
 )
 COURSE_ROLE_POINT = Point(CourseRole, CourseRoleRead)
 

@@ -35,6 +35,7 @@ plugin = PluginInfo(
     requires=("institutions", "users", "courses", "enrollments"),
 )
 
+OF_ROLE = COURSES.alias("course_of_role")
 ROLES: Select[*tuple[Any, ...]] = select(
     col(Membership.user_id).label("actor_id"),
     col(CourseRole.course_id).label("object_id"),
@@ -42,12 +43,12 @@ ROLES: Select[*tuple[Any, ...]] = select(
     col(CourseRole.id).label("grant_id"),
     func.least(
         roles_around(col(Group.institution_id), col(Membership.user_id))[1],
-        membership(COURSES.c.institution_id, col(Membership.user_id))[1],
+        membership(OF_ROLE.c.institution_id, col(Membership.user_id))[1],
     ).label("expires_at"),
 ).where(
     col(Group.id) == col(Membership.group_id),
     col(CourseRole.group_id) == col(Group.id),
-    COURSES.c.id == col(CourseRole.course_id),
+    OF_ROLE.c.id == col(CourseRole.course_id),
     ~col(Group.is_deleted),
     ~col(CourseRole.is_deleted),
 )
@@ -61,7 +62,7 @@ HELD = ROLES.where(
         since=func.coalesce(col(Membership.confirmed_at), col(Membership.created_at)),
     ),
     # Nor does a group bring anybody into a course where nobody could enroll them.
-    membership(COURSES.c.institution_id, col(Membership.user_id))[0],
+    membership(OF_ROLE.c.institution_id, col(Membership.user_id))[0],
 )
 TAKEN = ROLES.add_columns(col(Membership.deletion_id)).where(col(Membership.is_deleted))
 

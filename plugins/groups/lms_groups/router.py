@@ -56,6 +56,12 @@ async def list_groups(
     return await service.GROUPS.page(uow, params, course_id=course_id, institution_id=institution_id, mine=own)
 
 
+@router.get("/roles", name="list_course_roles", response_model=Page[CourseRoleRead], dependencies=[READS_MEMBERS])
+async def list_course_roles(uow: Uow, params: PageParams, course_id: UUID | None = None) -> Response:
+    """The roles that groups hold in your courses, of whomever the groups are; and those of your groups, newest first."""
+    return await course_roles.COURSE_ROLES.page(uow, params, course_id=course_id)
+
+
 @router.get("/{group_id}", response_model=GroupRead, dependencies=[reads("groups.read")])
 async def get(uow: Uow, group_id: UUID) -> Response:
     """One group."""

@@ -393,3 +393,135 @@ async def test_names_are_unique_where_the_group_is(lms: Lms, school: School) -> 
     other = await lms.make_course(school.institution["id"])
     await school.principal.create("/groups", {"course_id": other["id"], "name": group["name"]})
     await school.principal.create("/groups", {"institution_id": school.institution["id"], "name": group["name"]})
+
+
+async def elsewhere_by_group(lms: Lms, school: School) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A group of the school's course with the student in it, and another course in which it has a role."""
+    group, other = await course_group(school, school.student), await lms.make_course(school.institution["id"])
+    await grant(school.principal, group, other["id"], "teacher")
+    assert await roles_in(school.student, other["id"]) == ["teacher"]
+    return group, other
+
+
+async def own_enrollment(school: School) -> str:
+    [found] = await school.student.items("/enrollments", course_id=school.course["id"])
+    return f"/enrollments/{found['id']}"
+
+
+async def test_restoring_an_enrollment_brings_no_role_of_a_group_that_one_could_not_give(
+    lms: Lms, school: School
+) -> None:
+    _, other = await elsewhere_by_group(lms, school)
+    path = await own_enrollment(school)
+    assert (await school.principal.delete(path)).status_code == 202
+    await lms.work_off()
+    assert await roles_in(school.student, other["id"]) == []
+    preview = (await school.teacher.post(f"{path}/restore", params={"dry_run": "true"})).json()
+    assert [one["code"] for one in preview["conflicts"]] == ["grant_not_allowed"]
+    refused = await school.teacher.post(f"{path}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "grant_not_allowed")
+    assert (await school.principal.post(f"{path}/restore")).status_code == 202
+    await lms.work_off()
+    assert await roles_in(school.student, other["id"]) == ["teacher"]
+
+
+async def test_an_older_enrollment_that_becomes_active_brings_no_role_of_a_group(lms: Lms, school: School) -> None:
+    """It was there when they came into the group, but only waited: what counted then was another one."""
+    assert (await school.principal.patch(f"/courses/{school.course['id']}", {"capacity": 1})).status_code == 200
+    assert (await school.principal.patch(f"/courses/{school.course['id']}", {"waitlist": True})).status_code == 200
+    user = await lms.make_user("student", school.institution["id"])
+    about = {"course_id": school.course["id"], "user_id": str(user.id)}
+    await school.teacher.create("/enrollments", {**about, "role": "student"})
+    observes = await school.principal.create("/enrollments", {**about, "role": "observer"})
+    group, other = await course_group(school, user), await lms.make_course(school.institution["id"])
+    await grant(school.principal, group, other["id"], "teacher")
+    assert await roles_in(user, other["id"]) == ["teacher"]
+    dropped = {"state": "dropped"}
+    assert (await school.principal.patch(f"/enrollments/{observes['id']}", dropped)).status_code == 200
+    assert (await school.teacher.patch(await own_enrollment(school), dropped)).status_code == 200
+    assert await roles_in(user, school.course["id"]) == ["student"]
+    assert await roles_in(user, other["id"]) == []
+
+
+async def test_days_that_begin_anew_bring_no_role_of_a_group(lms: Lms, school: School) -> None:
+    _, other = await elsewhere_by_group(lms, school)
+    path = await own_enrollment(school)
+    assert (await school.principal.patch(path, {"ends_on": "2020-01-01"})).status_code == 200
+    assert await roles_in(school.student, other["id"]) == []
+    assert (await school.teacher.patch(path, {"ends_on": None})).status_code == 200
+    assert await roles_in(school.student, school.course["id"]) == ["student"]
+    assert await roles_in(school.student, other["id"]) == []
+
+
+@pytest.mark.parametrize("how", ["one", "many"])
+async def test_whoever_may_give_the_roles_gives_them_again_by_adding(lms: Lms, school: School, how: str) -> None:
+    group, other = await elsewhere_by_group(lms, school)
+    assert (await school.principal.patch(await own_enrollment(school), {"state": "dropped"})).status_code == 200
+    await lms.enroll(school.course["id"], school.student)
+    assert await roles_in(school.student, other["id"]) == []
+    path = f"/groups/{group['id']}/members"
+    body: dict[str, Any] = {"user_id": str(school.student.id)}
+    if how == "many":
+        path, body = f"{path}/bulk", {"user_ids": [str(school.student.id)]}
+    assert (await school.teacher.post(path, body)).status_code == 403
+    assert (await school.principal.post(path, body)).status_code == 200
+    assert await roles_in(school.student, other["id"]) == ["teacher"]
+
+
+async def test_a_group_brings_nobody_where_they_could_not_be_enrolled(lms: Lms, school: School) -> None:
+    """They do not belong to the other school; once they do, they have the role there, and its people end it."""
+    elsewhere, admin = await lms.make_school(), await lms.admin()
+    group = await course_group(school, school.student)
+    given = await grant(admin, group, elsewhere.course["id"], "assistant")
+    assert await roles_in(school.student, elsewhere.course["id"]) == []
+    there = {"role": "student", "institution_id": elsewhere.institution["id"]}
+    role = await admin.create(f"/users/{school.student.id}/roles", there)
+    assert await roles_in(school.student, elsewhere.course["id"]) == ["assistant"]
+    assert (await admin.delete(f"/users/{school.student.id}/roles/{role['id']}")).status_code == 202
+    await lms.work_off()
+    assert await roles_in(school.student, elsewhere.course["id"]) == []
+    found = await elsewhere.principal.items("/groups/roles", course_id=elsewhere.course["id"])
+    assert [(one["group_id"], one["role"]) for one in found] == [(group["id"], "assistant")]
+    assert await school.teacher.items("/groups/roles", course_id=elsewhere.course["id"]) == found
+    assert (await elsewhere.principal.delete(f"/groups/{group['id']}/roles/{given['id']}")).status_code == 202
+
+
+@pytest.mark.parametrize("how", ["given", "restored"])
+async def test_a_role_below_that_comes_back_brings_none_of_a_group_above(lms: Lms, school: School, how: str) -> None:
+    """Who runs the school below gives roles there, and not those that a group of the district has elsewhere."""
+    admin, district = await lms.admin(), await lms.make_school()
+    moved = {"parent_id": district.institution["id"]}
+    assert (await admin.patch(f"/institutions/{school.institution['id']}", moved)).status_code == 200
+    sister = await lms.make_institution(district.institution["id"])
+    course = await lms.make_course(sister["id"])
+    user = await lms.make_user("student", school.institution["id"])
+    await lms.enroll(school.course["id"], user)
+    group = await school_group(district, user)
+    await grant(admin, group, course["id"], "teacher")
+    [role] = await admin.items(f"/users/{user.id}/roles")
+    assert (await admin.delete(f"/users/{user.id}/roles/{role['id']}")).status_code == 202
+    await lms.work_off()
+    await admin.create(f"/users/{user.id}/roles", {"role": "student", "institution_id": sister["id"]})
+    assert await roles_in(user, course["id"]) == []
+    if how == "given":
+        there = {"role": "student", "institution_id": school.institution["id"]}
+        await admin.create(f"/users/{user.id}/roles", there)
+    else:
+        refused = await school.principal.post(f"/users/{user.id}/roles/{role['id']}/restore")
+        assert (refused.status_code, refused.json()["code"]) == (409, "grant_not_allowed")
+    assert await roles_in(user, course["id"]) == []
+
+
+@pytest.mark.parametrize("what", ["members", "roles"])
+async def test_what_is_in_a_deleted_group_says_so_when_it_is_to_come_back(lms: Lms, school: School, what: str) -> None:
+    group, _ = await elsewhere_by_group(lms, school)
+    [row] = await school.principal.items(f"/groups/{group['id']}/{what}")
+    for path in (f"/groups/{group['id']}/{what}/{row['id']}", f"/groups/{group['id']}"):
+        assert (await school.principal.delete(path)).status_code == 202
+        await lms.work_off()
+    path = f"/groups/{group['id']}/{what}/{row['id']}/restore"
+    refused = await school.principal.post(path)
+    assert (refused.status_code, refused.json()["code"]) == (409, "parent_deleted")
+    assert (await school.principal.post(path, {"on_conflict": "parents"})).status_code == 202
+    await lms.work_off()
+    assert [one["id"] for one in await school.principal.items(f"/groups/{group['id']}/{what}")] == [row["id"]]
