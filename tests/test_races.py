@@ -55,6 +55,16 @@ class Racers:
         )
         return str(made["id"]), [str(user["id"]) for user in users]
 
+    async def teacher(self, institution_id: str, course: str) -> Caller:
+        """Somebody who teaches a course, signed in."""
+        address, password = f"{uuid4().hex}@example.org", uuid4().hex
+        roles = [{"role": "teacher", "institution_id": institution_id}]
+        about = {"email": address, "full_name": "A teacher", "password": password, "roles": roles}
+        user = await self.admin.create("/users", about)
+        await self.admin.create("/enrollments", {"course_id": course, "user_id": user["id"], "role": "teacher"})
+        signed_in = await self.admin.client.post("/auth/login", data={"username": address, "password": password})
+        return Caller(self.admin.client, headers={"Authorization": f"Bearer {signed_in.json()['access_token']}"})
+
     async def enroll(self, course: str, users: list[str]) -> Counter[int]:
         """All of them at once; how often which status was answered."""
         answers = await asyncio.gather(
@@ -64,6 +74,21 @@ class Racers:
             )
         )
         return Counter(answer.status_code for answer in answers)
+
+    async def passed_over(self, course: str) -> list[dict[str, Any]]:
+        """Who moved up although somebody waited who had come into the line before them, and waited on."""
+        found = await self.running.sql(
+            """
+            SELECT moved.enrollment_id, moved.since FROM enrollments_period AS moved
+            JOIN enrollments_period AS stood ON stood.enrollment_id = moved.enrollment_id AND stood.until = moved.since
+            JOIN enrollments_period AS other ON other.course_id = moved.course_id AND other.state = 'waitlisted'
+            JOIN enrollments_enrollment AS others ON others.id = other.enrollment_id AND NOT others.is_deleted
+            WHERE moved.course_id = $1 AND moved.cause = 'promoted' AND other.since < stood.since
+            AND (other.until IS NULL OR other.until > moved.since)
+            """,
+            course,
+        )
+        return [dict(row) for row in found]
 
     async def standing(self, course: str) -> Counter[str]:
         """How many live in which state; raises unless those who wait stand in a line without gaps."""
@@ -103,12 +128,17 @@ async def test_the_same_enrollment_a_hundred_times(racers: Racers) -> None:
     assert await racers.standing(course) == {"active": 1}
 
 
-async def test_three_hundred_mixed_drops_and_enrollments(racers: Racers) -> None:
+@pytest.mark.parametrize("capacity_changes", [0.0, 0.3])
+async def test_three_hundred_mixed_steps(racers: Racers, capacity_changes: float) -> None:
+    """People come and go, and in one of the two the course grows and shrinks among them: first come, first served."""
     seed = 20261128
     choose = random.Random(seed)
     course, users = await racers.course_and_people(40, capacity=SEATS, waitlist=True)
 
     async def step(caller: Caller) -> int:
+        if choose.random() < capacity_changes:
+            capacity = choose.randint(SEATS // 2, SEATS * 2)
+            return int((await caller.patch(f"/courses/{course}", {"capacity": capacity})).status_code)
         user = choose.choice(users)
         if choose.random() < 0.5:
             enrolled = {"course_id": course, "user_id": user, "role": "student"}
@@ -126,21 +156,36 @@ async def test_three_hundred_mixed_drops_and_enrollments(racers: Racers) -> None
         return [await step(caller) for _ in range(300 // CLIENTS)]
 
     statuses = Counter(status for one in await asyncio.gather(*map(race, racers.callers)) for status in one)
-    # 404 and 409: another client was first.
+    # 404 and 409: another client was first, or the seats are taken.
     assert set(statuses) <= {200, 201, 202, 204, 404, 409}, (seed, statuses)
     await racers.running.until("nothing is left to do", "SELECT count(*) = 0 FROM core_delivery WHERE done_at IS NULL")
     states = await racers.standing(course)
-    assert states["active"] == SEATS or states["waitlisted"] == 0, seed
-    assert states["active"] <= SEATS, seed
+    seats = (await racers.admin.get(f"/courses/{course}")).json()["capacity"]
+    assert states["active"] == seats or states["waitlisted"] == 0, seed
+    assert states["active"] <= seats, seed
+    assert await racers.passed_over(course) == []
 
 
 async def test_of_two_teachers_who_edit_the_same_course_one_is_told(racers: Racers) -> None:
-    course, _ = await racers.course_and_people(0)
-    version = (await racers.admin.get(f"/courses/{course}")).headers["ETag"]
-    answers = await asyncio.gather(
-        *(
-            caller.patch(f"/courses/{course}", {"title": f"Title {number}"}, headers={"If-Match": version})
-            for number, caller in enumerate(racers.callers)
+    course, [section_user] = await racers.course_and_people(1)
+    at = (await racers.admin.get(f"/courses/{course}")).json()["institution_id"]
+    teachers = [await racers.teacher(at, course) for _ in range(2)]
+    path = f"/courses/{course}"
+    section = await teachers[0].create(f"{path}/sections", {"name": "Monday"})
+    enrolled = {"course_id": course, "user_id": section_user, "role": "student"}
+    enrollment = await teachers[1].create("/enrollments", enrolled)
+    for edited, change in (
+        (path, lambda number: {"title": f"Title {number}"}),
+        (f"{path}/sections/{section['id']}", lambda number: {"name": f"Group {number}"}),
+        (f"/enrollments/{enrollment['id']}", lambda number: {"ends_on": f"2098-01-{number + 1:02}"}),
+    ):
+        version = (await racers.admin.get(edited)).headers["ETag"]
+        answers = await asyncio.gather(
+            *(
+                Caller(caller.client, headers=teacher.headers).patch(
+                    edited, change(number), headers={"If-Match": version}
+                )
+                for number, (caller, teacher) in enumerate(zip(racers.callers, cycle(teachers), strict=False))
+            )
         )
-    )
-    assert Counter(answer.status_code for answer in answers) == {200: 1, 412: CLIENTS - 1}
+        assert Counter(answer.status_code for answer in answers) == {200: 1, 412: CLIENTS - 1}

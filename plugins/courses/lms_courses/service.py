@@ -93,15 +93,15 @@ async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | 
     if course.starts_on is not None and course.ends_on is not None and course.ends_on < course.starts_on:
         raise Invalid("ends_before_start", "ends_on is before starts_on; correct one of them.", ("body", "ends_on"))
     await uow.flush()
+    if "state" in changes:
+        uow.emit(BECAME[course.state](course_id=id))
+    if set(changes) - {"state"}:
+        uow.emit(CourseChanged(course_id=id, institution_id=course.institution_id))
     reopened = before == "archived" != course.state
     if reopened or {"capacity", "waitlist"} & set(changes):
         participation = uow.use_if_enabled(CourseParticipation)
         if participation is not None:
             await participation.seats_changed(uow, id)
-    if "state" in changes:
-        uow.emit(BECAME[course.state](course_id=id))
-    if set(changes) - {"state"}:
-        uow.emit(CourseChanged(course_id=id, institution_id=course.institution_id))
     return await COURSE_POINT.after_write(uow, id)
 
 

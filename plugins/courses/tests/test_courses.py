@@ -94,7 +94,9 @@ async def test_lists_are_filtered_and_stable_while_rows_are_added(lms: Lms, scho
     [
         {"capacity": -1}, {"capacity": 10**30}, {"capacity": 1.5}, {"title": ""}, {"title": "x" * 301}, {"title": " "},
         {"starts_on": "2026-09-01", "ends_on": "2026-08-31"}, {"starts_on": "tomorrow"}, {"state": "published"},
-        {"code": None}, {"description": "x" * 20_001}, {"waitlist": "perhaps"},
+        {"code": None}, {"description": "x" * 20_001}, {"waitlist": "perhaps"}, {"starts_on": 0}, {"starts_on": 86400.0},
+        {"starts_on": "2026-09-01T00:00:00Z"}, {"starts_on": "20260901"}, {"ends_on": "9999-12-31"}, {"ends_on": "0001-01-01"},
+        {"code": "\u200b"}, {"title": "\u00ad \u200b"},
     ],
 )  # fmt: skip
 async def test_bad_fields_are_422_and_make_nothing(lms: Lms, school: School, fields: dict[str, object]) -> None:
@@ -157,3 +159,16 @@ async def test_a_draft_shows_no_sections_to_who_may_not_know_it(lms: Lms, school
     path = f"/courses/{draft['id']}/sections"
     assert (await school.student.get(path)).status_code == 404
     assert (await school.principal.get(path)).status_code == 200
+
+
+async def test_codes_that_look_the_same_are_the_same(lms: Lms, school: School) -> None:
+    """An accent can be a letter of its own, or a mark behind the letter."""
+    composed, decomposed = "Caf\u00e9", "Cafe\u0301"
+    body = {"institution_id": school.institution["id"], "code": decomposed, "title": decomposed}
+    course = await school.principal.create("/courses", body)
+    assert (course["code"], course["title"]) == (composed, composed)
+    again = await school.principal.post("/courses", body | {"code": composed})
+    assert (again.status_code, again.json()["code"]) == (409, "natural_key_taken")
+    for q in (composed, decomposed):
+        found = await school.principal.items("/courses", institution_id=school.institution["id"], q=q)
+        assert [one["id"] for one in found] == [course["id"]]

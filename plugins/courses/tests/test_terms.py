@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -138,3 +139,67 @@ async def test_a_term_that_comes_back_fits_into_its_parent(lms: Lms, school: Sch
     assert (answer.status_code, answer.json()["code"]) == (409, "outside_of_parent")
     await school.principal.patch(f"/courses/terms/{year['id']}", {"ends_on": "2026-12-31"})
     assert (await school.principal.post(f"{path}/restore")).status_code == 202
+
+
+async def test_a_term_is_put_into_its_year_later(lms: Lms, school: School) -> None:
+    principal = school.principal
+    autumn = await principal.create("/courses/terms", term(school, "2026-09-01", "2026-12-18"))
+    year = await principal.create("/courses/terms", term(school, "2026-09-01", "2026-12-18"))
+    short = await principal.create("/courses/terms", term(school, "2026-10-01", "2026-12-18"))
+    path = f"/courses/terms/{autumn['id']}"
+    assert code_of(await principal.patch(path, {"parent_id": short["id"]})) == (422, "outside_of_parent")
+    assert code_of(await principal.patch(path, {"parent_id": str(uuid4())})) == (404, "term_not_found")
+    assert code_of(await principal.patch(path, {"parent_id": autumn["id"]})) == (409, "would_be_a_cycle")
+    assert (await principal.patch(path, {"parent_id": year["id"]})).json()["parent_id"] == year["id"]
+    # Of the same days, so that only the nesting is in the way.
+    back = await principal.patch(f"/courses/terms/{year['id']}", {"parent_id": autumn["id"]})
+    assert code_of(back) == (409, "would_be_a_cycle")
+    assert (await principal.patch(path, {"name": "Autumn"})).json()["parent_id"] == year["id"]
+    assert (await principal.delete(f"/courses/terms/{year['id']}")).status_code == 202
+    assert (await principal.get(path)).status_code == 404
+    assert (await principal.post(f"/courses/terms/{year['id']}/restore")).status_code == 202
+    await lms.work_off()
+    assert (await principal.patch(path, {"parent_id": None})).json()["parent_id"] is None
+
+
+async def test_two_terms_that_are_put_into_each_other_at_once_are_no_cycle(lms: Lms, school: School) -> None:
+    made = [await school.principal.create("/courses/terms", term(school, "2026-09-01", "2026-12-18")) for _ in range(3)]
+    moves = [
+        school.principal.patch(f"/courses/terms/{one['id']}", {"parent_id": other["id"]})
+        for one, other in zip(made, made[1:] + made[:1], strict=True)
+    ]
+    answers = await asyncio.gather(*moves)
+    # Each waits for another: who gives way tries again, and is told.
+    assert {answer.status_code for answer in answers} <= {200, 409, 503}
+    above = {one["id"]: one["parent_id"] for one in await school.principal.items("/courses/terms")}
+    for one in made:
+        seen, at = set(), one["id"]
+        while at is not None:
+            assert at not in seen
+            seen.add(at)
+            at = above[at]
+
+
+async def test_a_course_goes_elsewhere_without_the_term_that_is_deleted(lms: Lms, school: School) -> None:
+    """Nothing is said of a term that nobody sees; it is asked for all the same, since it may come back."""
+    admin, district, other = await lms.admin(), await lms.make_school(), await lms.make_school()
+    for one in (school, other):
+        moved = {"parent_id": district.institution["id"]}
+        assert (await admin.patch(f"/institutions/{one.institution['id']}", moved)).status_code == 200
+    own = await admin.create("/courses/terms", term(school, "2026-01-01", "2026-06-30"))
+    shared = await admin.create("/courses/terms", term(district, "2026-01-01", "2026-06-30"))
+    elsewhere = {"institution_id": other.institution["id"]}
+    for of, code in ((own, 409), (shared, 200)):
+        course = await lms.make_course(school.institution["id"], term_id=of["id"])
+        assert (await admin.delete(f"/courses/terms/{of['id']}")).status_code == 202
+        assert await admin.items("/courses", term_id=of["id"]) == []
+        path = f"/courses/{course['id']}"
+        answer = await admin.patch(path, elsewhere)
+        assert answer.status_code == code, answer.text
+        if code == 409:
+            assert answer.json()["code"] == "term_elsewhere"
+            assert (await admin.patch(path, {**elsewhere, "term_id": None})).status_code == 200
+        else:
+            assert (await admin.post(f"/courses/terms/{of['id']}/restore")).status_code == 202
+            await lms.work_off()
+            assert (await admin.get(path)).json()["term"]["id"] == of["id"]

@@ -130,3 +130,31 @@ async def test_days_come_back_with_the_course(lms: Lms, school: School) -> None:
     back = (await school.principal.get(f"/enrollments/{made['id']}")).json()
     assert back == {**made, "updated_at": back["updated_at"]}
     assert await takes_part(student, course)
+
+
+async def test_days_that_are_so_already_begin_no_period(lms: Lms, school: School) -> None:
+    user = await lms.make_user("student", school.institution["id"])
+    row = await school.principal.create("/enrollments", body(school.course, user, ends_on="2099-01-31"))
+    path = f"/enrollments/{row['id']}"
+    before = await school.principal.get(path)
+    same = await school.principal.patch(path, {"ends_on": "2099-01-31", "starts_on": None, "section_id": None})
+    assert (same.status_code, same.headers["ETag"]) == (200, before.headers["ETag"])
+    assert len(await school.principal.items(f"{path}/history")) == 1
+
+
+@pytest.mark.parametrize("day", [0, 86400, "2026-09-01T00:00:00Z", "2026-9-1", "9999-12-31"])
+async def test_a_day_is_written_as_a_day(lms: Lms, school: School, day: object) -> None:
+    """A number of seconds, sent by mistake, would end people."""
+    [row] = await school.student.items("/enrollments")
+    refused = await school.principal.patch(f"/enrollments/{row['id']}", {"ends_on": day})
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["body", "ends_on"])
+
+
+async def test_who_ends_needs_no_place_in_a_section(lms: Lms, school: School) -> None:
+    [row] = await school.student.items("/enrollments")
+    sections = f"/courses/{school.course['id']}/sections"
+    section = await school.principal.create(sections, {"name": "None", "capacity": 0})
+    path, into = f"/enrollments/{row['id']}", {"section_id": section["id"]}
+    assert (await school.principal.patch(path, into)).json()["code"] == "section_full"
+    moved = (await school.principal.patch(path, {**into, "state": "dropped"})).json()
+    assert (moved["state"], moved["section_id"]) == ("dropped", section["id"])

@@ -423,3 +423,43 @@ async def test_a_cell_of_a_megabyte_is_named_by_line_and_column(lms: Lms, school
     content = f"course_code,email,section\nBIO,a@example.org,{'x' * 1_000_000}\n"
     answer = await send(lms, school.principal, school, content)
     assert [(one["loc"], one["type"]) for one in answer.json()["errors"]] == [(["file", 2, "section"], "cell_too_long")]
+
+
+async def test_what_was_changed_by_hand_since_stays_and_says_so(lms: Lms, school: School) -> None:
+    course = await lms.make_course(school.institution["id"], code="HAND")
+    sections = [
+        await school.principal.create(f"/courses/{course['id']}/sections", {"name": name}) for name in ("S", "T")
+    ]
+    users = await people(lms, school, 3)
+    rows = [await lms.enroll(course["id"], user) for user in users]
+    lines = "".join(f"HAND,{user.email},S,2026-01-01,2098-01-01\n" for user in users)
+    job = await done(lms, school, f"course_code,email,section,starts_on,ends_on\n{lines}")
+    by_hand = ({"section_id": sections[1]["id"]}, {"ends_on": "2098-06-30"})
+    for row, change in zip(rows, by_hand, strict=False):
+        assert (await school.principal.patch(f"/enrollments/{row['id']}", change)).status_code == 200
+    assert (await undo(lms, school, job))["state"] == "undone"
+    notes = {
+        row["line"]: row["note"] for row in await school.principal.items(f"/imports/{job['id']}/rows", state="left")
+    }
+    assert notes == {
+        2: "Left in the section where they are, since somebody has moved them since.",
+        3: "Its days are left as they are, since others were set since.",
+    }
+    found = {row[0]: row[3:] for row in await parts(lms, course["id"])}
+    assert [str(found[users[0].id][0]), *found[users[0].id][1:]] == [sections[1]["id"], None, None, None]
+    assert [str(day) for day in found[users[1].id]] == ["None", "None", "None", "2098-06-30"]
+    assert found[users[2].id] == (None, None, None, None)
+
+
+async def test_who_was_let_in_to_wait_and_moved_up_asks_again_after_the_undo(lms: Lms, school: School) -> None:
+    """Nobody but the line has changed it since."""
+    about = {"code": "UP", "self_enrollment": "approval", "capacity": 0, "waitlist": True}
+    course = await lms.make_course(school.institution["id"], **about)
+    [user] = await people(lms, school, 1)
+    asked = await user.create("/enrollments/self", {"course_id": course["id"]})
+    job = await done(lms, school, f"course_code,email\nUP,{user.email}\n")
+    assert (await school.principal.patch(f"/courses/{course['id']}", {"capacity": 1})).status_code == 200
+    path = f"/enrollments/{asked['id']}"
+    assert (await user.get(path)).json()["state"] == "active"
+    await undo(lms, school, job)
+    assert (await user.get(path)).json()["state"] == "requested"

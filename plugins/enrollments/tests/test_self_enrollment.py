@@ -58,6 +58,10 @@ async def test_a_key_opens(lms: Lms, school: School) -> None:
     assert KEY not in (await school.principal.get(f"/courses/{course['id']}")).text
     for wrong in (None, "", KEY.upper(), KEY[:-1]):
         assert code_of(await join(student, course, wrong)) == (403, "wrong_key")
+    enrolled = await lms.make_user("student", school.institution["id"])
+    row = await lms.enroll(course["id"], enrolled)
+    again = await join(enrolled, course, "not the key")
+    assert (again.status_code, again.json()["id"]) == (200, row["id"])
     assert (await join(student, course, KEY)).json()["state"] == "active"
     path = f"/courses/{course['id']}"
     assert code_of(await school.principal.patch(path, {"enrollment_key": None})) == (422, "key_required")
