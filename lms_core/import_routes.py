@@ -25,7 +25,8 @@ REASON = "whoever may import there reads and undoes what was imported"
 class ImportRead(BaseModel):
     """A job. `rows_done` of `rows_total` are done or, while it is `undoing`, taken back.
 
-    `failed`: a row could not be done, `error` says which and why, and nothing of the import is left.
+    `failed`: a row could not be done, `error` says which and why, and what was done before it was taken back; rows that
+    somebody has changed meanwhile are `left`.
     """
 
     model_config = ConfigDict(

@@ -28,14 +28,14 @@ Places = list[tuple[str, Any]]
 class Lock:
     """A statement that keeps the row `row_id` and what it hangs under as they are, until the transaction ends.
 
-    It gives `held_id_<n>` and `held_is_deleted_<n>` of each of the kinds, from the top, and `own_id` of the row itself.
+    It gives `held_id_<n>` and `held_is_deleted_<n>` of each of the `places`, from the top, and `own_id` of the row itself.
     While it waits for what the row hangs under, the row may be moved: `seen_id_<n>`, for the numbers in `moving`, are
     where it is once it is locked. That a parent is moved meanwhile is not noticed: of those only materials move, between
     modules of one course, and a material that is held is not deleted.
     """
 
     model: type[Table]
-    kinds: tuple[str, ...]
+    places: int
     statement: Select[*tuple[Any, ...]]
     moving: tuple[int, ...] = ()
 
@@ -45,19 +45,17 @@ class Lock:
         return Read(self.statement, plan_once=True)
 
     async def living(self, id: UUID, look: Callable[[], Awaitable[Mapping[Any, Any] | None]]) -> Mapping[Any, Any]:
-        """What `look` finds by the statement for this id; NotFound for the topmost that is deleted."""
+        """What `look` finds by the statement for this id; NotFound when that, or anything it hangs under, is deleted."""
         row = await look()
         while row is not None and self.has_moved(row):
             row = await look()
-        if row is None:
-            raise NotFound(kind_name(self.model), id)
-        for number, kind in enumerate(self.kinds):
-            held_id = row[f"held_id_{number}"]
-            if held_id is not None and row[f"held_is_deleted_{number}"] is not False:
-                raise NotFound(kind, held_id)
-        if row["own_id"] is None:
+        if row is None or row["own_id"] is None or any(self.is_dead(row, number) for number in range(self.places)):
             raise NotFound(kind_name(self.model), id)
         return row
+
+    def is_dead(self, row: Mapping[Any, Any], number: int) -> bool:
+        """Whether the row hangs under something there that is deleted, or gone."""
+        return row[f"held_id_{number}"] is not None and row[f"held_is_deleted_{number}"] is not False
 
     def has_moved(self, row: Mapping[Any, Any]) -> bool:
         """Whether the row hangs under something else than what is held by now: it has to be locked once more."""
@@ -70,7 +68,7 @@ def holding(kinds: Kinds, model: type[Table], locks: bool) -> Lock:
     form = (model, locks)
     if form not in kinds.locks:
         places = places_above(kinds, model, itself=True)
-        kinds.locks[form] = Lock(model, names_of(places), held_rows(kinds, model, places, locks))
+        kinds.locks[form] = Lock(model, len(places), held_rows(kinds, model, places, locks))
     return kinds.locks[form]
 
 
@@ -98,7 +96,7 @@ def locking(kinds: Kinds, model: type[Table], columns: tuple[str, ...] | None, l
         )
         row += [found.c.own_id, *(found.c[column.key] for column in seen), *above]
         locked = select(*row).select_from(held).outerjoin(found, true())
-        kinds.locks[form] = Lock(model, names_of(places), locked, tuple(direct))
+        kinds.locks[form] = Lock(model, len(places), locked, tuple(direct))
     return kinds.locks[form]
 
 
@@ -107,11 +105,6 @@ def places_above(kinds: Kinds, model: type[Table], itself: bool) -> Places:
     order = list(kinds.by_name)
     above = [(kind, place) for kind, place in scope_columns(kinds, model) if itself or kind != kind_name(model)]
     return sorted(above, key=lambda pair: order.index(pair[0]))
-
-
-def names_of(places: Places) -> tuple[str, ...]:
-    """Their kinds."""
-    return tuple(kind for kind, _ in places)
 
 
 def held_rows(kinds: Kinds, model: type[Table], places: Places, locks: bool) -> Any:

@@ -310,7 +310,7 @@ class UnitOfWork:
     async def hold(self, kind: str, id: UUID) -> None:
         """Keep a row and its ancestors alive until this transaction ends: before a child is made or moved.
 
-        Raises NotFound for the topmost that is deleted. A foreign key does not do this: the row still exists.
+        Raises NotFound when one of them is deleted. A foreign key does not do this: the row still exists.
         """
         found = self.context.platform.kinds.find(kind)
         if found is None:

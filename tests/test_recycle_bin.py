@@ -595,3 +595,29 @@ async def test_a_refused_restore_names_nothing_of_other_schools(lms: Lms, school
     assert first.course["id"] not in refused.text
     whole = await admin.post(f"/courses/{second.course['id']}/restore")
     assert whole.json()["root"]["id"] == first.course["id"]
+
+
+async def test_what_a_cascade_is_about_to_take_says_what_it_belongs_to(lms: Lms, school: School) -> None:
+    """From the answer of the delete on, and not only once a worker has come to it."""
+    [enrollment] = await school.student.items("/enrollments")
+    path, course = f"/enrollments/{enrollment['id']}", f"/courses/{school.course['id']}"
+    alive = await school.principal.post(f"{path}/restore")
+    assert (alive.status_code, alive.json()["code"]) == (409, "not_deleted")
+    assert (await school.principal.delete(course)).status_code == 202
+    for _ in range(2):
+        refused = await school.principal.post(f"{path}/restore")
+        assert (refused.status_code, refused.json()["code"]) == (409, "parent_deleted")
+        await lms.work_off()
+
+
+async def test_part_of_what_is_coming_back_is_a_conflict(lms: Lms, school: School) -> None:
+    """Nothing is away: it is what the client itself has asked for a moment ago."""
+    [enrollment] = await school.student.items("/enrollments")
+    path, course = f"/enrollments/{enrollment['id']}", f"/courses/{school.course['id']}"
+    assert (await school.principal.delete(course)).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.post(f"{course}/restore")).status_code == 202
+    refused = await school.principal.post(f"{path}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "deletion_under_way")
+    await lms.work_off()
+    assert (await school.principal.get(path)).status_code == 200
