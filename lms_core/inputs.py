@@ -9,6 +9,7 @@ import time
 import unicodedata
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Request
 from pydantic import (
@@ -53,6 +54,15 @@ def on_one_line(value: str) -> str:
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=300), AfterValidator(on_one_line)]
 Description = Annotated[str, StringConstraints(max_length=20_000)]
+
+
+def named_once(ids: list[UUID]) -> list[UUID]:
+    """No id stands there twice; for `AfterValidator`."""
+    first: dict[UUID, int] = {}
+    for index, id in enumerate(ids):
+        if first.setdefault(id, index) != index:
+            raise ValueError(f"names the same at {first[id]} and at {index}")
+    return ids
 
 
 FIRST_YEAR, LAST_YEAR = 1900, 2999

@@ -31,7 +31,7 @@ from lms_core.explain import Decision, explain, find_object, who_may
 from lms_core.hookspecs import hookimpl
 from lms_core.import_routes import ImportPlanRead, ImportRead, answer_import
 from lms_core.imports import Import, Importer, ImportRow, Planned, new_import
-from lms_core.inputs import DAYS, Day, Description, Input, Instant, Name
+from lms_core.inputs import DAYS, Day, Description, Input, Instant, Name, named_once
 from lms_core.kinds import alive, kind_name, live
 from lms_core.mail import send_mail
 from lms_core.online import create_index_online, drop_index_online
@@ -170,6 +170,7 @@ __all__ = [
     "live",
     "looked_up_for_each",
     "may_remove_objects",
+    "named_once",
     "new_id",
     "new_import",
     "public",

@@ -22,6 +22,8 @@ COURSES = table(
     "courses_course",
     sql_column("id", Uuid()),
     sql_column("institution_id", Uuid()),
+    sql_column("term_id", Uuid()),
+    sql_column("code", Text()),
     sql_column("state", Text()),
     sql_column("capacity", Integer()),
     sql_column("is_deleted", Boolean()),
@@ -31,9 +33,11 @@ SECTIONS = table(
     "courses_section",
     sql_column("id", Uuid()),
     sql_column("course_id", Uuid()),
+    sql_column("name", Text()),
     sql_column("capacity", Integer()),
     sql_column("is_deleted", Boolean()),
 )
+TERMS = table("courses_term", sql_column("id", Uuid()), sql_column("name", Text()), sql_column("is_deleted", Boolean()))
 """For statements of other plugins."""
 
 

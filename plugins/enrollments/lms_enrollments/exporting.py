@@ -6,8 +6,10 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Response
+from lms_courses.contracts import COURSES, SECTIONS, TERMS
 from lms_institutions.contracts import INSTITUTION
-from sqlalchemy import String, and_, case, cast, column, exists, func, select, table
+from lms_users.contracts import USERS
+from sqlalchemy import String, and_, case, cast, exists, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlmodel import col
 
@@ -15,12 +17,6 @@ from lms_core.sdk import UnitOfWork, write_table
 from lms_enrollments.importing import EnrollmentImporter
 from lms_enrollments.models import Enrollment
 
-COURSES = table(
-    "courses_course", column("id"), column("institution_id"), column("code"), column("term_id"), column("is_deleted")
-)
-TERMS = table("courses_term", column("id"), column("name"), column("is_deleted"))
-SECTIONS = table("courses_section", column("id"), column("name"), column("is_deleted"))
-USERS = table("users_user", column("id"), column("email"), column("is_deleted"))
 NAMES = tuple(one.name for one in EnrollmentImporter.columns)
 OTHERS, TERMS_OF_OTHERS = COURSES.alias(), TERMS.alias()
 NAMED_BY_ANOTHER = (

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from lms_courses.contracts import CourseCatalog, CourseParticipation
+from lms_users.contracts import USERS
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import col
@@ -24,15 +25,13 @@ class Participation(CourseParticipation):
             select(
                 func.json_agg(
                     aggregate_order_by(
-                        func.json_build_object("id", seats.USERS.c.id, "full_name", seats.USERS.c.full_name),
-                        seats.USERS.c.full_name,
-                        seats.USERS.c.id,
+                        func.json_build_object("id", USERS.c.id, "full_name", USERS.c.full_name),
+                        USERS.c.full_name,
+                        USERS.c.id,
                     )
                 )
             )
-            .join_from(
-                Enrollment, seats.USERS, (seats.USERS.c.id == col(Enrollment.user_id)) & ~seats.USERS.c.is_deleted
-            )
+            .join_from(Enrollment, USERS, (USERS.c.id == col(Enrollment.user_id)) & ~USERS.c.is_deleted)
             .where(there, col(Enrollment.role) == "teacher", col(Enrollment.state) == "active")
         )
         students = select(func.count()).select_from(Enrollment).where(there, col(Enrollment.role) == seats.STUDENT)

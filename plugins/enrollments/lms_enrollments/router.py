@@ -141,7 +141,7 @@ async def list_history(uow: Uow, enrollment_id: UUID, params: PageParams) -> Res
     dependencies=[reads("enrollments.read", on="enrollment", path="enrollment_id")],
 )
 async def update(uow: Uow, enrollment_id: UUID, data: EnrollmentUpdate, if_match: IfMatch = None) -> Response:
-    """Complete, drop, or change the section; students may drop their own."""
+    """Let in who asked, complete, drop, or change the section or the days; students may drop their own."""
     return await service.update(uow, enrollment_id, data, if_match)
 
 

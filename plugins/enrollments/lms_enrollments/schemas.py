@@ -6,21 +6,12 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StrictInt, model_validator
 
-from lms_core.sdk import Day, Field, Input
+from lms_core.sdk import Day, Field, Input, named_once
 from lms_enrollments.parts import Part
 
 Role = Literal["student", "teacher", "assistant", "observer"]
 State = Literal["requested", "waitlisted", "active", "completed", "dropped"]
 EXAMPLE_ID = "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80"
-
-
-def without_repetition(ids: list[UUID]) -> list[UUID]:
-    """Nobody twice."""
-    first: dict[UUID, int] = {}
-    for index, id in enumerate(ids):
-        if first.setdefault(id, index) != index:
-            raise ValueError(f"names the same user at {first[id]} and at {index}")
-    return ids
 
 
 Reason = Annotated[str, Field(max_length=500, description="Kept in the history")]
@@ -91,7 +82,7 @@ class BulkCreate(TakesPart):
     )
 
     course_id: UUID
-    user_ids: Annotated[list[UUID], Field(min_length=1, max_length=10_000), AfterValidator(without_repetition)]
+    user_ids: Annotated[list[UUID], Field(min_length=1, max_length=10_000), AfterValidator(named_once)]
 
 
 class EnrollmentRead(BaseModel):

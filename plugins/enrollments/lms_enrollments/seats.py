@@ -8,16 +8,14 @@ from uuid import UUID
 
 from lms_courses.contracts import COURSE, COURSES, SECTIONS, CourseCatalog, CourseSummary
 from lms_institutions.contracts import INSTITUTION, InstitutionTree
-from lms_users.contracts import USER, UserEnabled
+from lms_users.contracts import USER, USERS, UserEnabled
 from sqlalchemy import (
     ColumnElement,
     and_,
-    column,
     exists,
     func,
     or_,
     select,
-    table,
     update,
 )
 from sqlmodel import col
@@ -41,7 +39,6 @@ WAITLIST = "waitlist"
 """The choice of those who restore into a full course or section."""
 STANDING_STATES = ("requested", "active", "waitlisted")
 ENDED_STATES = ("completed", "dropped")
-USERS = table("users_user", column("id"), column("full_name"), column("is_active"), column("is_deleted"))
 MAY_MOVE_UP = NOT_OVER & exists().where(
     USERS.c.id == col(Enrollment.user_id), USERS.c.is_active, ~USERS.c.is_deleted
 ).correlate_except(USERS)

@@ -118,7 +118,7 @@ async def import_enrollments(uow: UnitOfWork, data: EnrollmentImport, dry_run: b
 
 
 async def update(uow: UnitOfWork, id: UUID, data: EnrollmentUpdate, if_match: str | None) -> Response:
-    """Change the state or the section; students may drop their own."""
+    """Change the state, the section or the days; students may drop their own."""
     enrollment = await known(uow, id)
     changes = data.model_dump(exclude_unset=True)
     await refuse_unless_allowed(

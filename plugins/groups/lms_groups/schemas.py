@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
-from lms_core.sdk import Description, Field, Input, Name
+from lms_core.sdk import Description, Field, Input, Name, named_once
 
 Role = Literal["teacher", "assistant", "observer"]
 EXAMPLE_ID = "0199f0c2-b6c1-7d0c-9d5c-3a4c5b6a7f80"
@@ -60,19 +60,12 @@ class MemberAdd(Input):
     user_id: UUID
 
 
-def without_repetition(ids: list[UUID]) -> list[UUID]:
-    """Nobody twice."""
-    if len(set(ids)) < len(ids):
-        raise ValueError("names the same user more than once")
-    return ids
-
-
 class MembersAdd(Input):
     """Many are to be in the group."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"user_ids": [EXAMPLE_ID]}})
 
-    user_ids: Annotated[list[UUID], Field(min_length=1, max_length=1_000), AfterValidator(without_repetition)]
+    user_ids: Annotated[list[UUID], Field(min_length=1, max_length=1_000), AfterValidator(named_once)]
 
 
 class MembershipRead(BaseModel):

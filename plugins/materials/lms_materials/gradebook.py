@@ -10,25 +10,21 @@ from uuid import UUID
 from fastapi import Response
 from lms_courses.contracts import COURSE
 from lms_enrollments.contracts import ENROLLMENTS
-from lms_users.contracts import is_some_ward
+from lms_users.contracts import USERS, is_some_ward
 from sqlalchemy import (
     JSON,
-    Boolean,
     ColumnElement,
     Float,
-    Text,
     Uuid,
     bindparam,
     case,
     cast,
-    column,
     exists,
     func,
     literal_column,
     null,
     or_,
     select,
-    table,
     true,
 )
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -43,7 +39,6 @@ from lms_materials.models import Assignment, Grade, Material, Submission
 from lms_materials.sql_json import NONE_OF_THEM, in_json
 from lms_materials.submissions import is_last, is_released, with_penalty
 
-USERS = table("users_user", column("id", Uuid()), column("full_name", Text()), column("is_deleted", Boolean()))
 _reads: dict[Hashable, Read] = {}
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     DateTime,
+    Text,
     Uuid,
     and_,
     cast,
@@ -35,6 +36,15 @@ ROLE = "users.role"
 GRANT = "users.grant"
 """The kinds, for cascades."""
 
+USERS = table(
+    "users_user",
+    column("id", Uuid()),
+    column("email", Text()),
+    column("full_name", Text()),
+    column("is_active", Boolean()),
+    column("is_deleted", Boolean()),
+)
+"""People, for statements of other plugins."""
 GUARDIANSHIPS = table(
     "users_guardianship",
     column("id", Uuid()),
