@@ -7,7 +7,7 @@ from fastapi import Response
 from lms_courses.contracts import COURSE, COURSES
 from lms_enrollments.contracts import ENROLLMENT, ENROLLMENTS
 from lms_users.contracts import GRANT, GRANTS
-from sqlalchemy import Select, bindparam, exists, or_
+from sqlalchemy import Select, bindparam, exists, func, or_
 from sqlmodel import col, select
 
 from lms_core.sdk import Conflict, Forbidden, Listing, NotFound, Point, UnitOfWork, alive, among, delete
@@ -28,7 +28,9 @@ async def give(uow: UnitOfWork, group_id: UUID, data: CourseRoleGrant) -> Respon
     await uow.require(permission_for(data.role), COURSE, data.course_id)
     await uow.hold(COURSE, data.course_id)
     await uow.lock(Group, group_id)
-    given = CourseRole(group_id=group_id, **data.model_dump())
+    # Under the locks, so later than the enrollments of all who have the role from now on.
+    now = (await uow.session.execute(select(func.clock_timestamp()))).scalar_one()
+    given = CourseRole(group_id=group_id, created_at=now, updated_at=now, **data.model_dump())
     await uow.add(given)
     uow.emit(RoleGranted(course_role_id=given.id, group_id=group_id, course_id=given.course_id, role=given.role))
     uow.announce("all")
@@ -75,8 +77,9 @@ def may_not_give(role: str) -> Forbidden:
     return Forbidden(f"The group is to have the role {role} in a course where you may not give it.")
 
 
-async def roles_to_give(uow: UnitOfWork, group_id: UUID) -> list[tuple[UUID, str]]:
-    """The roles that a group holds; 403 when the actor may not give one: they change nothing about who has it.
+async def refuse_unless_may_give_all(uow: UnitOfWork, group_id: UUID) -> bool:
+    """403 when a group holds a role that the actor may not give: they change nothing about who has it. Else whether it
+    holds any.
 
     Roles in courses that are deleted count too: they come back with them.
     """
@@ -85,7 +88,7 @@ async def roles_to_give(uow: UnitOfWork, group_id: UUID) -> list[tuple[UUID, str
     forbidden = await forbidden_among(uow, roles)
     if forbidden:
         raise may_not_give(forbidden[0][1])
-    return roles
+    return bool(roles)
 
 
 async def pairs(uow: UnitOfWork, statement: Select[UUID, str]) -> list[tuple[UUID, str]]:

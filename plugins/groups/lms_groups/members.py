@@ -50,7 +50,7 @@ async def add_many(uow: UnitOfWork, group_id: UUID, user_ids: Sequence[UUID]) ->
 async def place(uow: UnitOfWork, group_id: UUID, user_ids: Sequence[UUID]) -> list[MemberResult]:
     """Under the group's lock, so that it gets no role meanwhile that the actor could not give."""
     group = await uow.lock(Group, group_id)
-    roles = await course_roles.roles_to_give(uow, group_id)
+    holds_roles = await course_roles.refuse_unless_may_give_all(uow, group_id)
     eligible = await eligible_among(uow, group, user_ids)
     inside = select(Membership).where(
         Membership.group_id == group_id, among(col(Membership.user_id), user_ids), ~col(Membership.is_deleted)
@@ -63,7 +63,7 @@ async def place(uow: UnitOfWork, group_id: UUID, user_ids: Sequence[UUID]) -> li
         if user_id not in eligible:
             results.append(MemberResult(user_id=user_id, status="error", code="user_not_found"))
         elif user_id in there:
-            if roles:
+            if holds_roles:
                 # Who came back to the course has the roles again: whoever adds them may give these.
                 there[user_id].confirmed_at = now
             results.append(MemberResult(user_id=user_id, status="exists", membership_id=there[user_id].id))
@@ -93,7 +93,7 @@ async def remove(uow: UnitOfWork, group_id: UUID, id: UUID, if_match: str | None
     user_id = (await uow.session.execute(found)).scalar_one_or_none()
     if user_id is None:
         raise NotFound("groups.membership", id)
-    await course_roles.roles_to_give(uow, group_id)
+    await course_roles.refuse_unless_may_give_all(uow, group_id)
     uow.announce(f"user:{user_id}")
     return await delete(uow, Membership, id, if_match)
 

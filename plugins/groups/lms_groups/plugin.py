@@ -5,7 +5,7 @@ from typing import Any
 from lms_courses.contracts import COURSE, COURSES, in_published_course
 from lms_enrollments.contracts import ENROLLMENT
 from lms_institutions.contracts import INSTITUTION
-from lms_users.contracts import GRANT, USER, membership, roles_around
+from lms_users.contracts import GRANT, USER, roles_around, roles_at_or_above
 from sqlalchemy import Select, func, inspect, select
 from sqlmodel import col
 
@@ -43,7 +43,7 @@ ROLES: Select[*tuple[Any, ...]] = select(
     col(CourseRole.id).label("grant_id"),
     func.least(
         roles_around(col(Group.institution_id), col(Membership.user_id))[1],
-        membership(OF_ROLE.c.institution_id, col(Membership.user_id))[1],
+        roles_at_or_above(OF_ROLE.c.institution_id, col(Membership.user_id))[1],
     ).label("expires_at"),
 ).where(
     col(Group.id) == col(Membership.group_id),
@@ -55,14 +55,16 @@ ROLES: Select[*tuple[Any, ...]] = select(
 HELD = ROLES.where(
     ~col(Membership.is_deleted),
     # Who left the course and came back is in the group still; its roles they have again when somebody adds them again
-    # who may give these, and not by whoever may enroll them.
+    # who may give these, or gives the group another one, and not by whoever may enroll them.
     counts(
         inspect(Group).local_table,
         col(Membership.user_id),
-        since=func.coalesce(col(Membership.confirmed_at), col(Membership.created_at)),
+        since=func.greatest(
+            func.coalesce(col(Membership.confirmed_at), col(Membership.created_at)), col(CourseRole.created_at)
+        ),
     ),
     # Nor does a group bring anybody into a course where nobody could enroll them.
-    membership(OF_ROLE.c.institution_id, col(Membership.user_id))[0],
+    roles_at_or_above(OF_ROLE.c.institution_id, col(Membership.user_id))[0],
 )
 TAKEN = ROLES.add_columns(col(Membership.deletion_id)).where(col(Membership.is_deleted))
 

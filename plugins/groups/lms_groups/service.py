@@ -62,7 +62,7 @@ async def update(uow: UnitOfWork, id: UUID, data: GroupUpdate, if_match: str | N
 
 async def remove(uow: UnitOfWork, id: UUID, if_match: str | None = None) -> Response:
     """Delete a group, with who is in it and the roles that it holds; 403 when one could not take those."""
-    await course_roles.roles_to_give(uow, id)
+    await course_roles.refuse_unless_may_give_all(uow, id)
     return await delete(uow, Group, id, if_match)
 
 

@@ -453,6 +453,15 @@ async def test_days_that_begin_anew_bring_no_role_of_a_group(lms: Lms, school: S
     assert await roles_in(school.student, other["id"]) == []
 
 
+async def test_a_role_is_given_to_all_who_take_part_then(lms: Lms, school: School) -> None:
+    """Also to who had left and came back before."""
+    group, other = await course_group(school, school.student), await lms.make_course(school.institution["id"])
+    assert (await school.principal.patch(await own_enrollment(school), {"state": "dropped"})).status_code == 200
+    await lms.enroll(school.course["id"], school.student)
+    await grant(school.principal, group, other["id"], "assistant")
+    assert await roles_in(school.student, other["id"]) == ["assistant"]
+
+
 @pytest.mark.parametrize("how", ["one", "many"])
 async def test_whoever_may_give_the_roles_gives_them_again_by_adding(lms: Lms, school: School, how: str) -> None:
     group, other = await elsewhere_by_group(lms, school)

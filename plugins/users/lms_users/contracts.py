@@ -98,7 +98,7 @@ def roles_around(
     return held(grant, user_id, around if since is None else and_(around, grant.c.created_at <= since))
 
 
-def membership(institution_id: Any, user_id: Any) -> tuple[ColumnElement[bool], ColumnElement[datetime]]:
+def roles_at_or_above(institution_id: Any, user_id: Any) -> tuple[ColumnElement[bool], ColumnElement[datetime]]:
     """The same for a role at an institution or above it: who holds one is a member there, and may be enrolled."""
     grant = GRANTS.alias()
     return held(grant, user_id, at_or_above(grant, institution_id))
