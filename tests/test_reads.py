@@ -110,17 +110,6 @@ async def test_a_row_is_held_with_all_it_hangs_under_by_one_statement(lms: Lms, 
         assert [await is_locked(lms, *row) for row in rows] == [False, False, False]
 
 
-async def waits_for_lock(lms: Lms) -> None:
-    """Return as soon as somebody waits for a row of another transaction."""
-    waiting = """
-        SELECT count(*) AS n FROM pg_locks JOIN pg_stat_activity USING (pid)
-        WHERE NOT granted AND datname = current_database()
-    """
-    async with asyncio.timeout(10):
-        while (await lms.sql(waiting))[0]["n"] == 0:
-            await asyncio.sleep(0.01)
-
-
 @pytest.mark.parametrize("columns", [None, ("title", "version")])
 async def test_what_happened_while_a_lock_waited_is_seen(
     lms: Lms, school: School, columns: tuple[str, ...] | None
@@ -136,17 +125,17 @@ async def test_what_happened_while_a_lock_waited_is_seen(
     async with lms.context.unit_of_work() as other:
         await other.session.execute(text("UPDATE courses_course SET title = 'Changed' WHERE id = :id"), {"id": course})
         waiting = asyncio.create_task(locked())
-        await waits_for_lock(lms)
+        await lms.until_somebody_waits()
     assert await waiting == "Changed"
 
     delete = "UPDATE institutions_institution SET is_deleted = true, deletion_id = gen_random_uuid() WHERE id = :id"
     async with lms.context.unit_of_work() as other:
         await other.session.execute(text(delete), {"id": institution})
         waiting = asyncio.create_task(locked())
-        await waits_for_lock(lms)
+        await lms.until_somebody_waits()
         # From the top: who deletes the institution may go on to its courses.
         assert not await is_locked(lms, "courses.course", course)
-    with pytest.raises(NotFound, match="institution"):
+    with pytest.raises(NotFound, match="course"):
         await waiting
     back = "UPDATE institutions_institution SET is_deleted = false, deletion_id = NULL WHERE id = :id"
     await lms.sql(back, id=institution)
@@ -174,7 +163,7 @@ async def test_a_row_that_was_moved_while_its_lock_waited_is_held_where_it_is(
         move = text("UPDATE courses_course SET institution_id = :other, term_id = NULL WHERE id = :id")
         await mover.session.execute(move, {"id": course, "other": other})
         waiting = asyncio.create_task(locked())
-        await waits_for_lock(lms)
+        await lms.until_somebody_waits()
     assert await waiting
 
 
@@ -186,9 +175,9 @@ async def test_what_hangs_under_something_deleted_is_not_held(lms: Lms, school: 
     assert deleted.status_code == 202, deleted.text
     async with lms.context.unit_of_work() as uow:
         for kind, id in (("material", material["id"]), ("course", school.course["id"])):
-            with pytest.raises(NotFound, match="course"):
+            with pytest.raises(NotFound, match=kind):
                 await uow.hold(kind, UUID(id))
-            with pytest.raises(NotFound, match="course"):
+            with pytest.raises(NotFound, match=kind):
                 await uow.lock(model_of(lms, f"{kind}s.{kind}"), UUID(id))
         with pytest.raises(NotFound, match="material"):
             await uow.hold("material", uuid4())
