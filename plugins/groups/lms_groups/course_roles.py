@@ -6,8 +6,8 @@ from uuid import UUID
 from fastapi import Response
 from lms_courses.contracts import COURSE, COURSES
 from lms_enrollments.contracts import ENROLLMENT, ENROLLMENTS
-from lms_users.contracts import GRANT, GRANTS
-from sqlalchemy import Select, bindparam, exists, func, or_
+from lms_users.contracts import GRANT, GRANTS, at_or_above
+from sqlalchemy import ColumnElement, Select, bindparam, exists, func, or_
 from sqlmodel import col, select
 
 from lms_core.sdk import Conflict, Forbidden, Listing, NotFound, Point, UnitOfWork, alive, among, delete
@@ -58,13 +58,23 @@ MAY_COUNT = or_(
 """A condition: the role is held, or went with its course and comes back with it."""
 
 
-RETURNING = (
+def may_hold() -> ColumnElement[bool]:
+    """A condition: whoever is in the group has a role where the course is, or above, or had one that may come back too."""
+    grant, course = GRANTS.alias(), COURSES.alias()
+    there = at_or_above(grant, course.c.institution_id)
+    found = exists().where(course.c.id == col(CourseRole.course_id), grant.c.user_id == col(Membership.user_id), there)
+    return found.correlate(CourseRole, Membership)
+
+
+HELD_BY = (
     select(col(CourseRole.course_id), col(CourseRole.role))
     .join(Group, col(Group.id) == col(CourseRole.group_id))
     .join(Membership, col(Membership.group_id) == col(Group.id))
-    .where(~col(Group.is_deleted), ~col(Membership.is_deleted), MAY_COUNT)
+    .where(MAY_COUNT, may_hold())
 )
-"""The roles of those who are in living groups; what they would get again is added."""
+"""The roles that those have who are in groups, or may have again; what is to come back is added."""
+RETURNING = HELD_BY.where(~col(Group.is_deleted), ~col(Membership.is_deleted))
+"""Of those in living groups."""
 
 
 def permission_for(role: str) -> str:
@@ -138,11 +148,8 @@ async def conflicts_of_restored_members(
         ENROLLMENTS.c.user_id == col(Membership.user_id),
         ENROLLMENTS.c.state == "active",
     )
-    returning = (
-        select(CourseRole.course_id, CourseRole.role, Membership.id)
-        .join(Membership, col(Membership.group_id) == col(CourseRole.group_id))
-        .join(Group, col(Group.id) == col(Membership.group_id))
-        .where(among(col(Membership.id), ids), MAY_COUNT, or_(col(Group.course_id).is_(None), enrolled))
+    returning = HELD_BY.add_columns(col(Membership.id)).where(
+        among(col(Membership.id), ids), or_(col(Group.course_id).is_(None), enrolled)
     )
     return await conflicts(uow, "groups.membership", returning)
 

@@ -534,3 +534,18 @@ async def test_what_is_in_a_deleted_group_says_so_when_it_is_to_come_back(lms: L
     assert (await school.principal.post(path, {"on_conflict": "parents"})).status_code == 202
     await lms.work_off()
     assert [one["id"] for one in await school.principal.items(f"/groups/{group['id']}/{what}")] == [row["id"]]
+
+
+async def test_a_role_that_nobody_can_have_there_is_in_no_way(lms: Lms, school: School) -> None:
+    """The group has it at another school, to which the student does not belong: they come back without it."""
+    elsewhere = await lms.make_school()
+    group = await course_group(school, school.student)
+    await grant(await lms.admin(), group, elsewhere.course["id"], "teacher")
+    path = f"/users/{school.student.id}"
+    assert (await school.principal.delete(path)).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.post(f"{path}/restore")).status_code == 202
+    await lms.work_off()
+    assert [one["user_id"] for one in await school.teacher.items(f"/groups/{group['id']}/members")] == [
+        str(school.student.id)
+    ]
