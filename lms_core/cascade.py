@@ -26,7 +26,9 @@ from lms_core.deletion import (
     RestoreRequested,
     count_taken,
     decides_roles,
+    react_before_delete,
     react_to_delete,
+    reacts_before_delete,
     read_conflict,
     retention,
     stamp,
@@ -105,27 +107,30 @@ async def stamp_chunk(uow: UnitOfWork, event: Deleted, edge: Cascade, kind: Kind
         return None
     child = inspect(kind.model).local_table
     parent = inspect(uow.context.platform.kinds.by_name[edge.parent].model).local_table
+    # What was deleted before keeps its own deletion: that alone makes a restore exact.
+    takes = ~child.c.is_deleted
     chosen = (
         select(child.c.id)
         .join(parent, parent.c.id == child.c[edge.column])
-        .where(parent.c.deletion_id == event.deletion_id, ~child.c.is_deleted)
+        .where(parent.c.deletion_id == event.deletion_id, takes)
         .limit(CHUNK)
     )
-    if deleting := [reaction.deleting for reaction in kind.reactions if reaction.deleting is not None]:
+    found: list[UUID] = []
+    if reacts_before_delete(kind):
         found = list((await uow.session.execute(chosen)).scalars())
-        for lock in deleting:
-            await lock(uow, found)
+        await react_before_delete(uow, kind, found)
         chosen = chosen.where(among(child.c.id, found))
     ids = list((await uow.session.execute(chosen.with_for_update(of=child))).scalars())
     if ids:
         taken = await uow.session.execute(
-            stamp(kind.model, event.deletion_id).where(child.c.id.in_(ids), ~child.c.is_deleted).returning(child.c.id)
+            stamp(kind.model, event.deletion_id).where(child.c.id.in_(ids), takes).returning(child.c.id)
         )
         await react_to_delete(uow, kind, list(taken.scalars()))
         if decides_roles(uow, kind):
             # Whoever asked since the root went was told what these rows gave.
             uow.announce("all")
-    return len(ids)
+    # Another cascade may have taken these meanwhile, and there are more.
+    return max(len(found), len(ids))
 
 
 async def finish_cascade(uow: UnitOfWork, event: Deleted) -> None:

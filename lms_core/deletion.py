@@ -207,6 +207,7 @@ async def delete_together(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID], one:
     table = inspect(kind.model).local_table
     walk = Walk(uow.context.platform.kinds, kind, ids)
     counts, people = (await walk.count(uow), await affected(uow, walk)) if uow.dry_run else ({}, Affected.nobody())
+    await react_before_delete(uow, kind, ids)
     deletion = await begin(uow, kind, ids, "")
     uow.together = deletion.id
     for id in ids:
@@ -360,6 +361,18 @@ async def stamp_roots(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID], deletion
         below = await uow.session.execute(select(table.c.id).where(among(column, level), ~table.c.is_deleted))
         level = list(below.scalars())
     return taken
+
+
+def reacts_before_delete(kind: Kind) -> bool:
+    """Whether something has to be locked before rows of this kind are."""
+    return any(reaction.deleting is not None for reaction in kind.reactions)
+
+
+async def react_before_delete(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID]) -> None:
+    """Lock what the plugins change when rows of this kind go, before these are locked."""
+    for reaction in kind.reactions:
+        if reaction.deleting is not None and ids:
+            await reaction.deleting(uow, ids)
 
 
 async def react_to_delete(uow: UnitOfWork, kind: Kind, ids: Sequence[UUID]) -> None:

@@ -146,9 +146,9 @@ class Importer(ABC):
         """The plans of all rows looked at together, where one may take what another needs; errors in place of some."""
         return list(planned)
 
-    def turn(self, plan: Planned) -> Any:
+    def turn(self, plan: Planned) -> tuple[int | str, ...]:
         """By what rows are sorted before they are carried out; by the lines of the file where it is the same."""
-        return 0
+        return ()
 
     @abstractmethod
     async def missing(self, uow: UnitOfWork, job: Import, present: set[UUID]) -> list[UUID]:

@@ -30,7 +30,7 @@ from lms_core.deletion import (
     read_conflict,
     stamp,
 )
-from lms_core.errors import Forbidden, Invalid, NotFound, StateConflict
+from lms_core.errors import Forbidden, Invalid, NotFound, Problem, StateConflict
 from lms_core.inputs import Input
 from lms_core.kinds import Kind, alive
 from lms_core.subtree import Walk
@@ -59,11 +59,13 @@ class RestoreRequest(Input):
 async def restore(uow: UnitOfWork, model: type[Table], id: UUID, request: RestoreRequest | None = None) -> Response:
     """Bring back what one delete took, or this part of it: 202 with the deletion; in a dry run 200 with a preview.
 
-    409 `not_deleted`, `parent_deleted`, `natural_key_taken`, or what the plugins' reactions say.
+    409 `not_deleted`, `parent_deleted`, `natural_key_taken`, `deletion_under_way`, or what the plugins' reactions say.
     """
     kind = uow.context.platform.kinds.of(model)
     deletion_id = await find_dead(uow, kind, id)
     choices = chosen(uow, request)
+    if deletion_id is None:
+        return await answer_about_to_go(uow, kind, id, choices)
     deletion = await hold_deletion(uow, deletion_id)
     # Once more under the lock: a part of the deletion may have become one of its own meanwhile.
     if not uow.dry_run and await find_dead(uow, kind, id) != deletion_id:
@@ -95,11 +97,11 @@ def chosen(uow: UnitOfWork, request: RestoreRequest | None) -> list[str]:
     return choices
 
 
-async def find_dead(uow: UnitOfWork, kind: Kind, id: UUID) -> UUID:
+async def find_dead(uow: UnitOfWork, kind: Kind, id: UUID) -> UUID | None:
     """The deletion that holds a row which the actor may restore.
 
-    404 when they may not know the row, 403 when they may know but not restore it, 409 `not_deleted` when it lives, or
-    `parent_deleted` when a cascade is about to take it.
+    404 when they may not know the row, 403 when they may know but not restore it, 409 `not_deleted` when it lives. None
+    when it hangs under something deleted, and the cascade has not come to it yet.
     """
     found = select(col(kind.model.deletion_id)).where(col(kind.model.id) == id)
     row = (await uow.session.execute(found)).first()
@@ -109,13 +111,23 @@ async def find_dead(uow: UnitOfWork, kind: Kind, id: UUID) -> UUID:
         raise NotFound(kind.name, id)
     if row.deletion_id is None:
         lives = select(col(kind.model.id)).where(col(kind.model.id) == id, alive(kind.model))
-        if (await uow.session.execute(lives)).first() is None:
-            raise StateConflict(
-                "parent_deleted", "What this belongs to is deleted; restore that, and this comes with it."
-            )
-        raise not_deleted(kind)
-    deletion_id: UUID = row.deletion_id
+        if (await uow.session.execute(lives)).first() is not None:
+            raise not_deleted(kind)
+    deletion_id: UUID | None = row.deletion_id
     return deletion_id
+
+
+async def answer_about_to_go(uow: UnitOfWork, kind: Kind, id: UUID, choices: Sequence[str]) -> Response:
+    """What hangs under something deleted may not come back without it, whether a cascade has come to it yet or not."""
+    above = await dead_above(uow, kind, [id])
+    if not above or (PARENTS in choices and not uow.dry_run):
+        raise under_way("What this went with is still being deleted, or has just come back; try again shortly.")
+    name, dead = next(reversed(above.items()))
+    conflicts = [parent_deleted(uow, name, one, kind, id, PARENTS not in choices) for one in dead]
+    if not uow.dry_run:
+        refuse(conflicts)
+    root = RootRead(kind=kind.name, id=id, label=await label_of(uow, kind, [id]))
+    return await preview_answer(uow, root, Walk(uow.context.platform.kinds, kind, [id]), conflicts)
 
 
 async def may_restore(uow: UnitOfWork, kind: Kind, id: UUID) -> bool:
@@ -138,9 +150,9 @@ def not_deleted(kind: Kind) -> StateConflict:
     return StateConflict("not_deleted", f"This {kind.noun.replace('_', ' ')} is not deleted.")
 
 
-def under_way(detail: str) -> StateConflict:
+def under_way(detail: str) -> Problem:
     """409: a worker is at it."""
-    return StateConflict("deletion_under_way", detail)
+    return Problem(409, "deletion_under_way", detail, {"Retry-After": "1"})
 
 
 def parent_deleted(uow: UnitOfWork, name: str, id: UUID, child: Kind, child_id: UUID, may_come: bool) -> Conflict:

@@ -215,9 +215,9 @@ class Conflict:
 class Reaction:
     """What else must hold when rows of a kind go, come back, or are removed for good, in the same transaction.
 
-    The kind is one's own model or, by its name, that of a plugin in `requires`. `deleting(uow, ids)` runs before a cascade
-    takes rows, and locks what `deleted` changes beside them: what rows hang under is locked before them, wherever that is
-    done. `deleted(uow, ids)` runs after rows were taken, `conflicts(uow, ids, choices)` before the root comes back,
+    The kind is one's own model or, by its name, that of a plugin in `requires`. `deleting(uow, ids)` runs before several
+    rows are taken, by a cascade or together, and locks what `deleted` changes beside them: what rows hang under is locked
+    before them. `deleted(uow, ids)` runs after rows were taken, `conflicts(uow, ids, choices)` before the root comes back,
     `restored(uow, ids, choices)` after. `choices` names the ways to solve a conflict that these two know. `purged(uow,
     ids, needed)` runs before rows are removed for good: it has to empty those of them that others still need (a user who
     gave grades) of all that is somebody's, since they stay, though they never come back.

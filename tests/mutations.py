@@ -79,8 +79,8 @@ MUTATIONS = (
     Mutation(
         "that only live rows are taken",
         "lms_core/cascade.py",
-        "        .where(parent.c.deletion_id == event.deletion_id, ~child.c.is_deleted)\n        .limit(CHUNK)\n    )\n    if deleting := [reaction.deleting for reaction in kind.reactions if reaction.deleting is not None]:\n        found = list((await uow.session.execute(chosen)).scalars())\n        for lock in deleting:\n            await lock(uow, found)\n        chosen = chosen.where(among(child.c.id, found))\n    ids = list((await uow.session.execute(chosen.with_for_update(of=child))).scalars())\n    if ids:\n        taken = await uow.session.execute(\n            stamp(kind.model, event.deletion_id).where(child.c.id.in_(ids), ~child.c.is_deleted)",
-        "        .where(parent.c.deletion_id == event.deletion_id, child.c.deletion_id.is_distinct_from(event.deletion_id))\n        .limit(CHUNK)\n    )\n    if deleting := [reaction.deleting for reaction in kind.reactions if reaction.deleting is not None]:\n        found = list((await uow.session.execute(chosen)).scalars())\n        for lock in deleting:\n            await lock(uow, found)\n        chosen = chosen.where(among(child.c.id, found))\n    ids = list((await uow.session.execute(chosen.with_for_update(of=child))).scalars())\n    if ids:\n        taken = await uow.session.execute(\n            stamp(kind.model, event.deletion_id).where(child.c.id.in_(ids))",
+        "    takes = ~child.c.is_deleted\n",
+        "    takes = child.c.deletion_id.is_distinct_from(event.deletion_id)\n",
         "tests/test_deletion.py::test_what_was_deleted_before_stays_deleted",
     ),
     Mutation(

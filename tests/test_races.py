@@ -163,6 +163,8 @@ async def test_three_hundred_mixed_steps(racers: Racers, capacity_changes: float
     seats = (await racers.admin.get(f"/courses/{course}")).json()["capacity"]
     assert states["active"] == seats or states["waitlisted"] == 0, seed
     assert states["active"] <= seats, seed
+    moved_up = "SELECT count(*) AS n FROM enrollments_period WHERE course_id = $1 AND cause = 'promoted'"
+    assert (await racers.running.sql(moved_up, course))[0]["n"] > 0
     assert await racers.passed_over(course) == []
 
 

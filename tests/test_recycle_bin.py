@@ -604,10 +604,17 @@ async def test_what_a_cascade_is_about_to_take_says_what_it_belongs_to(lms: Lms,
     alive = await school.principal.post(f"{path}/restore")
     assert (alive.status_code, alive.json()["code"]) == (409, "not_deleted")
     assert (await school.principal.delete(course)).status_code == 202
+    both = {"on_conflict": "parents"}
+    early = await school.principal.post(f"{path}/restore", both)
+    assert (early.status_code, early.json()["code"]) == (409, "deletion_under_way")
+    assert int(early.headers["Retry-After"]) > 0
     for _ in range(2):
         refused = await school.principal.post(f"{path}/restore")
         assert (refused.status_code, refused.json()["code"]) == (409, "parent_deleted")
+        assert [one["choices"] for one in refused.json()["conflicts"]] == [["parents"]]
+        assert await conflicts(school.principal, path) == [("parent_deleted", ["parents"])]
         await lms.work_off()
+    assert (await school.principal.post(f"{path}/restore", both)).status_code == 202
 
 
 async def test_part_of_what_is_coming_back_is_a_conflict(lms: Lms, school: School) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from lms_institutions.contracts import timezone_at
-from sqlalchemy import Boolean, ColumnElement, Integer, Text, Uuid, select, table
+from sqlalchemy import Boolean, ColumnElement, DateTime, Integer, Text, Uuid, select, table
 from sqlalchemy import column as sql_column
 
 from lms_core.sdk import Event, UnitOfWork, exists_for_each
@@ -26,6 +26,7 @@ COURSES = table(
     sql_column("code", Text()),
     sql_column("state", Text()),
     sql_column("capacity", Integer()),
+    sql_column("moved_at", DateTime(timezone=True)),
     sql_column("is_deleted", Boolean()),
     sql_column("deletion_id", Uuid()),
 )

@@ -1,9 +1,9 @@
 """The tables of terms, courses and sections."""
 
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, text
+from sqlalchemy import CheckConstraint, DateTime, Index, text
 
 from lms_core.sdk import Field, Table
 
@@ -26,7 +26,10 @@ class Term(Table, table=True):
 
 
 class Course(Table, table=True):
-    """A course of an institution. Its code is unique there, and in its term, among live courses."""
+    """A course of an institution. Its code is unique there, and in its term, among live courses.
+
+    `moved_at` is when it came there from another institution, if it did.
+    """
 
     __tablename__ = "courses_course"
     __table_args__ = (
@@ -60,6 +63,7 @@ class Course(Table, table=True):
     enrollment_key: str | None = Field(default=None, max_length=64)
     starts_on: date | None = None
     ends_on: date | None = None
+    moved_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class Section(Table, table=True):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import Response
 from lms_institutions.contracts import INSTITUTION
-from sqlalchemy import ARRAY, String, Uuid, and_, any_, bindparam, literal, or_
+from sqlalchemy import ARRAY, String, Uuid, and_, any_, bindparam, func, literal, or_
 from sqlmodel import col, select
 
 from lms_core.sdk import Invalid, Listing, Point, StateConflict, UnitOfWork, alive, among, among_texts, exists_for_each
@@ -83,6 +83,8 @@ async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | 
         changes["enrollment_key"] = digest_of(uow, changes["enrollment_key"])
     changes = {name: value for name, value in changes.items() if value != getattr(course, name)}
     course.sqlmodel_update(changes)
+    if "institution_id" in changes:
+        course.moved_at = func.statement_timestamp()  # type: ignore[assignment]
     refuse_without_key(course.self_enrollment, course.enrollment_key)
     if changes.get("term_id") is not None:
         with uow.session.no_autoflush:

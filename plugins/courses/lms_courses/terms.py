@@ -13,6 +13,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
 from lms_core.sdk import (
+    DAYS,
     Conflict,
     Invalid,
     Listing,
@@ -65,8 +66,10 @@ async def create(uow: UnitOfWork, data: TermCreate) -> Response:
 
 async def update(uow: UnitOfWork, id: UUID, data: TermUpdate, if_match: str | None) -> Response:
     """Change what is given; what is inside stays inside."""
-    term = await uow.lock(Term, id, if_match)
     given = data.model_dump(exclude_unset=True)
+    if "parent_id" in given:
+        await prepare_move(uow, id, given["parent_id"])
+    term = await uow.lock(Term, id, if_match)
     changes = {name: value for name, value in given.items() if value is not None or name == "parent_id"}
     if any(getattr(term, name) != value for name, value in changes.items()):
         uow.emit(TermChanged(term_id=id, institution_id=term.institution_id))
@@ -103,6 +106,16 @@ async def refuse_misplaced(uow: UnitOfWork, term: Term) -> None:
             f"{parent.name} goes from {parent.starts_on} to {parent.ends_on}; a term in it must not stand out.",
             ("body", "starts_on"),
         )
+
+
+async def prepare_move(uow: UnitOfWork, id: UUID, to_parent_id: UUID | None) -> None:
+    """Let no other move run beside this one, and keep both ends alive."""
+    # As with institutions: two moves that are harmless each can be a cycle together, and a delete of the old parent that
+    # had already listed this term would take it along.
+    await uow.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("courses.move_term", 0))))
+    from_parent_id = (await uow.session.execute(select(Term.parent_id).where(Term.id == id))).scalar_one_or_none()
+    for parent_id in sorted(end for end in (from_parent_id, to_parent_id) if end is not None):
+        await uow.hold(TERM, parent_id)
 
 
 async def refuse_inside_of_itself(uow: UnitOfWork, term: Term) -> None:
@@ -142,7 +155,7 @@ async def day_of(uow: UnitOfWork, on: str, institution_id: UUID | None) -> date:
     """The day that is meant: today is another one in Auckland than in Lima."""
     if on != "today":
         try:
-            return date.fromisoformat(on)
+            return DAYS.validate_python(on)
         except ValueError:
             raise Invalid("invalid_day", "Write today, or a day such as 2026-09-01.", ("query", "on")) from None
     if institution_id is None:

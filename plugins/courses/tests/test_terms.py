@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import httpx2
 import pytest
+from lms_courses import terms
+from lms_courses.schemas import TermUpdate
 
 from lms_core.testing import Lms, School
 
@@ -162,22 +164,33 @@ async def test_a_term_is_put_into_its_year_later(lms: Lms, school: School) -> No
     assert (await principal.patch(path, {"parent_id": None})).json()["parent_id"] is None
 
 
-async def test_two_terms_that_are_put_into_each_other_at_once_are_no_cycle(lms: Lms, school: School) -> None:
-    made = [await school.principal.create("/courses/terms", term(school, "2026-09-01", "2026-12-18")) for _ in range(3)]
-    moves = [
-        school.principal.patch(f"/courses/terms/{one['id']}", {"parent_id": other["id"]})
-        for one, other in zip(made, made[1:] + made[:1], strict=True)
-    ]
-    answers = await asyncio.gather(*moves)
-    # Each waits for another: who gives way tries again, and is told.
-    assert {answer.status_code for answer in answers} <= {200, 409, 503}
-    above = {one["id"]: one["parent_id"] for one in await school.principal.items("/courses/terms")}
-    for one in made:
-        seen, at = set(), one["id"]
-        while at is not None:
-            assert at not in seen
-            seen.add(at)
-            at = above[at]
+async def test_terms_that_are_put_into_each_other_at_once_are_no_cycle(lms: Lms, school: School) -> None:
+    """Each below the other: neither move locks what the other one changes."""
+    days = ("2026-09-01", "2026-12-18")
+    for _ in range(5):
+        tops = [await school.principal.create("/courses/terms", term(school, *days)) for _ in range(2)]
+        below = [
+            await school.principal.create("/courses/terms", term(school, *days, parent_id=top["id"])) for top in tops
+        ]
+        moves = [
+            school.principal.patch(f"/courses/terms/{top['id']}", {"parent_id": into["id"]})
+            for top, into in zip(tops, reversed(below), strict=True)
+        ]
+        answers = await asyncio.gather(*moves)
+        assert sorted(answer.status_code for answer in answers) == [200, 409]
+
+
+async def test_a_term_that_is_taken_out_stays_when_its_year_goes(lms: Lms, school: School) -> None:
+    """The delete waits for the move, and takes what is in the year then."""
+    days = ("2026-09-01", "2026-12-18")
+    year = await school.principal.create("/courses/terms", term(school, *days))
+    inside = await school.principal.create("/courses/terms", term(school, *days, parent_id=year["id"]))
+    async with lms.context.unit_of_work() as uow:
+        await terms.update(uow, UUID(inside["id"]), TermUpdate(parent_id=None), None)
+        deleting = asyncio.create_task(school.principal.delete(f"/courses/terms/{year['id']}"))
+        await lms.until_somebody_waits()
+    assert (await deleting).status_code == 202
+    assert (await school.principal.get(f"/courses/terms/{inside['id']}")).status_code == 200
 
 
 async def test_a_course_goes_elsewhere_without_the_term_that_is_deleted(lms: Lms, school: School) -> None:

@@ -97,6 +97,8 @@ def plan_part(
     memo = {
         "role": role, "waiting_number": standing.waiting_number, "course_id": str(course.id),
         "section_id": text(standing.section_id), "asked_at": standing.created_at.isoformat(timespec="microseconds"),
+        # Who is passed over in the line keeps nobody from a seat, and leaves none.
+        "counts": standing.state == "active" or person.is_active,
     }  # fmt: skip
     plan = Planned("unchanged", standing.id, memo=memo)
     if standing.state == "requested":
@@ -221,7 +223,7 @@ class Room:
         # A course that was deleted since has room for nobody.
         self.courses.setdefault(course_id, 0)
         if plan.action == "disable":
-            self.courses[course_id] += 1
+            self.courses[course_id] += plan.memo["counts"]
             if plan.memo["section_id"] in self.sections:
                 self.sections[plan.memo["section_id"]] += 1
             return plan
@@ -239,15 +241,6 @@ class Room:
 def joins(plan: Planned) -> bool:
     """Whether a plan needs a seat: for somebody new, or for who asked to join."""
     return plan.changes.get("state", {}).get("after") == "active"
-
-
-def turn(plan: Planned) -> tuple[int, str, str]:
-    """Who ends makes room for others; who asked to join came before them, in the order in which they asked."""
-    if plan.action == "disable":
-        return 0, "", ""
-    if plan.changes.get("state", {}).get("before") == "requested":
-        return 1, plan.memo["asked_at"], str(plan.object_id)
-    return 2, "", ""
 
 
 def section_of(plan: Planned) -> str | None:

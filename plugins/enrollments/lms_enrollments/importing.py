@@ -31,7 +31,7 @@ from lms_core.sdk import (
 )
 from lms_enrollments import history, joining, places, seats
 from lms_enrollments.contracts import EnrollmentActivated, EnrollmentRequested, EnrollmentWaitlisted
-from lms_enrollments.import_rows import IN_OR_WAITING, Room, day, part_of, plan_row, section_of, turn, wrong_order
+from lms_enrollments.import_rows import IN_OR_WAITING, Room, day, part_of, plan_row, section_of, wrong_order
 from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import REFUSALS, text
 from lms_enrollments.steps import move, put_in_section, refuse_unless_may_join, set_days
@@ -90,13 +90,17 @@ class EnrollmentImporter(Importer):
         section_ids = {UUID(id) for plan in changing if (id := section_of(plan)) is not None}
         courses = (await uow.use(CourseCatalog).living(uow, course_ids)).values()
         room, settled = await Room.of(uow, courses, section_ids), list(planned)
-        for number in sorted(range(len(settled)), key=lambda number: turn(settled[number])):
+        for number in sorted(range(len(settled)), key=lambda number: self.turn(settled[number])):
             settled[number] = room.refuse_excess(settled[number])
         return settled
 
-    def turn(self, plan: Planned) -> Any:
-        """Who ends, then who asked to join, then the others."""
-        return turn(plan)
+    def turn(self, plan: Planned) -> tuple[int | str, ...]:
+        """Who ends makes room for others; who asked to join came before them, in the order in which they asked."""
+        if plan.action == "disable":
+            return (0,)
+        if plan.changes.get("state", {}).get("before") == "requested":
+            return (1, plan.memo["asked_at"], str(plan.object_id))
+        return (2,)
 
     async def missing(self, uow: UnitOfWork, job: Import, present: set[UUID]) -> list[UUID]:
         """A file says what it says; who is not in it stays."""

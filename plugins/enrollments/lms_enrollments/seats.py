@@ -170,9 +170,11 @@ async def courses_of(uow: UnitOfWork, ids: Sequence[UUID]) -> list[CourseSummary
 
 
 async def after_delete(uow: UnitOfWork, ids: Sequence[UUID]) -> None:
-    """Seats that got free go to those who wait."""
-    for course in await courses_of(uow, ids):
-        await promote(uow, course)
+    """Seats that got free go to those who wait. Whoever deletes enrollments has locked their courses before."""
+    theirs = select(col(Enrollment.course_id)).where(among(col(Enrollment.id), ids)).distinct()
+    courses = await uow.use(CourseCatalog).living(uow, set((await uow.session.execute(theirs)).scalars()))
+    for course_id in sorted(courses):
+        await promote(uow, courses[course_id])
 
 
 async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> list[Conflict]:

@@ -95,6 +95,21 @@ async def test_who_belongs_to_the_school_no_more_is_read_back(lms: Lms, school: 
     assert [(one["loc"], one["type"]) for one in refused.json()["errors"]] == [(["file", 2, "email"], "user_not_found")]
 
 
+async def test_who_is_passed_over_in_the_line_leaves_no_seat(lms: Lms, school: School) -> None:
+    """They kept nobody from one; the file is refused with its line, and not carried out in part."""
+    course = await lms.make_course(school.institution["id"], code="LINE", capacity=1, waitlist=True)
+    seated, waits, comes = await people(lms, school, 3)
+    for user in (seated, waits):
+        await lms.enroll(course["id"], user)
+    assert (await school.principal.patch(f"/users/{waits.id}", {"is_active": False})).status_code == 200
+    assert (await school.principal.patch(f"/courses/{course['id']}", {"waitlist": False})).status_code == 200
+    rows = f"LINE,{waits.email},dropped\nLINE,{comes.email},\n"
+    refused = await send(lms, school.principal, school, f"course_code,email,state\n{rows}")
+    assert [(one["loc"], one["type"]) for one in refused.json()["errors"]] == [
+        (["file", 3, "course_code"], "course_full")
+    ]
+
+
 async def test_the_course_is_as_it_is_under_its_lock(lms: Lms, school: School) -> None:
     """It was archived while the import waited for it."""
     course = await lms.make_course(school.institution["id"], code="LATE")

@@ -26,12 +26,14 @@ STEPS = st.one_of(
     st.tuples(st.just("waitlist"), NUMBERS, st.booleans()),
     st.tuples(st.just("archived"), NUMBERS, st.booleans()),
     st.tuples(st.just("enabled"), NUMBERS, st.booleans()),
+    st.tuples(st.just("remove"), NUMBERS, st.none()),
+    st.tuples(st.just("return"), NUMBERS, st.booleans()),
 )
 
 
 @dataclass
 class Row:
-    """An enrollment: `number` is the place in the line, or what it was."""
+    """An enrollment: `number` is the place in the line, or what it was; `taken` when it went with its user."""
 
     id: str
     user: int
@@ -39,6 +41,7 @@ class Row:
     number: int
     inside: bool
     dead: bool = False
+    taken: bool = False
 
     @property
     def stands(self) -> bool:
@@ -53,6 +56,7 @@ class Model:
     waitlist: bool = True
     archived: bool = False
     disabled: set[int] = field(default_factory=set)
+    gone: set[int] = field(default_factory=set)
     rows: list[Row] = field(default_factory=list)
 
     def standing(self, user: int) -> Row | None:
@@ -85,6 +89,8 @@ class Model:
         """Why not, or nothing."""
         if self.archived:
             return {"course_not_open"}
+        if user in self.gone:
+            return {"user_not_found"}
         if user in self.disabled:
             return {"user_disabled"}
         if self.standing(user) is not None:
@@ -97,6 +103,8 @@ class Model:
         return set()
 
     def restore(self, row: Row, waits: bool) -> set[str]:
+        if row.user in self.gone:
+            return {"parent_deleted"}
         refused = set()
         comes_to_stand = row.state in ("active", "waitlisted")
         no_place = comes_to_stand and row.inside and not self.has_place()
@@ -132,6 +140,10 @@ class World:
             await self.enroll(number, value)
         elif action == "enabled":
             await self.set_enabled(number, value)
+        elif action == "remove":
+            await self.remove(number)
+        elif action == "return":
+            await self.bring_back(number, value)
         elif action in ("capacity", "waitlist", "archived"):
             await self.set_course(action, value)
         elif rows := [row for row in self.model.rows if row.dead == (action == "restore")]:
@@ -168,7 +180,8 @@ class World:
         refused = self.model.enroll(user, inside)
         answer = await self.principal.post("/enrollments", body | ({"section_id": self.section} if inside else {}))
         if refused:
-            assert (answer.status_code, {answer.json()["code"]}) == (409, refused)
+            status = 404 if user in self.model.gone and not self.model.archived else 409
+            assert (answer.status_code, {answer.json()["code"]}) == (status, refused)
         else:
             assert answer.status_code == (201 if there is None else 200), answer.text
             row = self.model.standing(user)
@@ -176,7 +189,37 @@ class World:
             row.id = row.id or answer.json()["id"]
             assert (answer.json()["id"], answer.json()["state"]) == (row.id, row.state)
 
+    async def remove(self, user: int) -> None:
+        answer = await self.principal.delete(f"/users/{self.users[user]}")
+        assert answer.status_code == (404 if user in self.model.gone else 202)
+        for row in self.model.rows:
+            if row.user == user and not row.dead:
+                row.dead = row.taken = True
+        self.model.gone.add(user)
+        self.model.promote()
+
+    async def bring_back(self, user: int, waits: bool) -> None:
+        """All that went with the user or, where one cannot come back, nothing."""
+        was_gone = user in self.model.gone
+        self.model.gone.discard(user)
+        taken = [row for row in self.model.rows if row.user == user and row.taken]
+        refused: set[str] = set() if was_gone else {"not_deleted"}
+        for row in sorted(taken, key=lambda row: row.state not in ("active", "waitlisted")):
+            refused = refused or self.model.restore(row, waits)
+            row.taken = bool(refused)
+        body = {"on_conflict": "waitlist"} if waits else None
+        answer = await self.principal.post(f"/users/{self.users[user]}/restore", body)
+        if refused:
+            assert answer.status_code == 409
+            assert answer.json()["code"] in refused
+            if was_gone:
+                self.model.gone.add(user)
+        else:
+            assert answer.status_code == 202, answer.text
+
     async def set_enabled(self, user: int, value: bool) -> None:
+        if user in self.model.gone:
+            return
         assert (await self.principal.patch(f"/users/{self.users[user]}", {"is_active": value})).status_code == 200
         (self.model.disabled.discard if value else self.model.disabled.add)(user)
         self.model.promote()

@@ -1,18 +1,16 @@
 """The roles that groups hold in courses: whoever changes them, or who is in such a group, must be able to enroll so."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from fastapi import Response
 from lms_courses.contracts import COURSE, COURSES
-from lms_enrollments.contracts import ENROLLMENT, ENROLLMENTS
-from lms_users.contracts import GRANT, GRANTS, at_or_above
-from sqlalchemy import ColumnElement, Select, bindparam, exists, func, or_
+from sqlalchemy import Select, bindparam, exists, func, or_
 from sqlmodel import col, select
 
-from lms_core.sdk import Conflict, Forbidden, Listing, NotFound, Point, UnitOfWork, alive, among, delete
-from lms_groups.contracts import GROUP, RoleGranted
-from lms_groups.models import CourseRole, Group, Membership
+from lms_core.sdk import Forbidden, Listing, NotFound, Point, UnitOfWork, alive, delete
+from lms_groups.contracts import RoleGranted
+from lms_groups.models import CourseRole, Group
 from lms_groups.schemas import CourseRoleGrant, CourseRoleRead
 
 COURSE_ROLES = Listing(
@@ -56,25 +54,6 @@ MAY_COUNT = or_(
     .correlate_except(COURSES),
 )
 """A condition: the role is held, or went with its course and comes back with it."""
-
-
-def may_hold() -> ColumnElement[bool]:
-    """A condition: whoever is in the group has a role where the course is, or above, or had one that may come back too."""
-    grant, course = GRANTS.alias(), COURSES.alias()
-    there = at_or_above(grant, course.c.institution_id)
-    found = exists().where(course.c.id == col(CourseRole.course_id), grant.c.user_id == col(Membership.user_id), there)
-    return found.correlate(CourseRole, Membership)
-
-
-HELD_BY = (
-    select(col(CourseRole.course_id), col(CourseRole.role))
-    .join(Group, col(Group.id) == col(CourseRole.group_id))
-    .join(Membership, col(Membership.group_id) == col(Group.id))
-    .where(MAY_COUNT, may_hold())
-)
-"""The roles that those have who are in groups, or may have again; what is to come back is added."""
-RETURNING = HELD_BY.where(~col(Group.is_deleted), ~col(Membership.is_deleted))
-"""Of those in living groups."""
 
 
 def permission_for(role: str) -> str:
@@ -122,67 +101,3 @@ async def refuse_unless_of_group(uow: UnitOfWork, group_id: UUID, id: UUID) -> N
     found = select(CourseRole.id).where(CourseRole.id == id, CourseRole.group_id == group_id)
     if (await uow.session.execute(found)).first() is None:
         raise NotFound("groups.course_role", id)
-
-
-async def conflicts_of_restored(uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]) -> list[Conflict]:
-    """A restore brings back no role that the actor could not give; with its course it comes as it was."""
-    lives = exists().where(COURSES.c.id == col(CourseRole.course_id), ~COURSES.c.is_deleted).correlate_except(COURSES)
-    returning = select(CourseRole.course_id, CourseRole.role, CourseRole.id).where(
-        among(col(CourseRole.id), ids), lives
-    )
-    found = await conflicts(uow, "groups.course_role", returning)
-    groups = select(CourseRole.group_id, CourseRole.id).where(among(col(CourseRole.id), ids), lives)
-    return found + [
-        Conflict("groups.course_role", id, "grant_not_allowed", "You may not give this group roles.")
-        for group_id, id in (await uow.session.execute(groups)).all()
-        if await uow.knows(GROUP, group_id) and not await uow.can("groups.grant", GROUP, group_id)
-    ]
-
-
-async def conflicts_of_restored_members(
-    uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]
-) -> list[Conflict]:
-    """Nor does it put anybody back into a group that holds such a role, and would give it to them."""
-    enrolled = exists().where(
-        ENROLLMENTS.c.course_id == col(Group.course_id),
-        ENROLLMENTS.c.user_id == col(Membership.user_id),
-        ENROLLMENTS.c.state == "active",
-    )
-    returning = HELD_BY.add_columns(col(Membership.id)).where(
-        among(col(Membership.id), ids), or_(col(Group.course_id).is_(None), enrolled)
-    )
-    return await conflicts(uow, "groups.membership", returning)
-
-
-async def conflicts_of_restored_enrollments(
-    uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]
-) -> list[Conflict]:
-    """Nor does it let anybody take part again who is in such a group of the course still."""
-    returning = RETURNING.add_columns(ENROLLMENTS.c.id).where(
-        ENROLLMENTS.c.course_id == col(Group.course_id),
-        ENROLLMENTS.c.user_id == col(Membership.user_id),
-        ENROLLMENTS.c.state == "active",
-        among(ENROLLMENTS.c.id, ids),
-    )
-    return await conflicts(uow, ENROLLMENT, returning)
-
-
-async def conflicts_of_restored_grants(
-    uow: UnitOfWork, ids: Sequence[UUID], choices: Collection[str]
-) -> list[Conflict]:
-    """Nor does it make anybody a member again of an institution that has such a group, with them in it."""
-    returning = RETURNING.add_columns(GRANTS.c.id).where(
-        GRANTS.c.user_id == col(Membership.user_id), col(Group.institution_id).is_not(None), among(GRANTS.c.id, ids)
-    )
-    return await conflicts(uow, GRANT, returning)
-
-
-async def conflicts(uow: UnitOfWork, kind: str, returning: Select[UUID, str, UUID]) -> list[Conflict]:
-    """One for each row that comes back with a role that the actor may not give."""
-    rows = (await uow.session.execute(returning)).all()
-    forbidden = set(await forbidden_among(uow, sorted({(course_id, role) for course_id, role, _ in rows})))
-    return [
-        Conflict(kind, id, "grant_not_allowed", f"You may not give the role {role} there, so you cannot bring it back.")
-        for course_id, role, id in rows
-        if (course_id, role) in forbidden
-    ]

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, inspect
 from sqlmodel import col, select
 
 from lms_core.sdk import JsonBytes, Listing, NotFound, Point, UnitOfWork, alive, among, delete
-from lms_groups import course_roles
+from lms_groups import course_roles, holders
 from lms_groups.contracts import MemberAdded, counts
 from lms_groups.models import Group, Membership
 from lms_groups.schemas import MemberResult, MembershipRead
@@ -58,13 +58,14 @@ async def place(uow: UnitOfWork, group_id: UUID, user_ids: Sequence[UUID]) -> li
     there = {one.user_id: one for one in (await uow.session.execute(inside)).scalars()}
     # Under the locks, so later than the enrollment that makes them eligible: an earlier membership would count for nothing.
     now = (await uow.session.execute(select(func.clock_timestamp()))).scalar_one()
+    # Who came back has the roles again: whoever adds them may give these.
+    lacking = await holders.lacking_among(uow, [one.id for one in there.values()]) if holds_roles and there else set()
     results = []
     for user_id in user_ids:
         if user_id not in eligible:
             results.append(MemberResult(user_id=user_id, status="error", code="user_not_found"))
         elif user_id in there:
-            if holds_roles:
-                # Who came back to the course has the roles again: whoever adds them may give these.
+            if there[user_id].id in lacking:
                 there[user_id].confirmed_at = now
             results.append(MemberResult(user_id=user_id, status="exists", membership_id=there[user_id].id))
         else:

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from lms_courses.contracts import COURSE, COURSES, in_published_course
+from lms_courses.contracts import COURSE, in_published_course
 from lms_enrollments.contracts import ENROLLMENT
 from lms_institutions.contracts import INSTITUTION
 from lms_users.contracts import GRANT, USER, roles_around, roles_at_or_above
-from sqlalchemy import Select, func, inspect, select
+from sqlalchemy import Select, func, select
 from sqlmodel import col
 
 from lms_core.sdk import (
@@ -23,8 +23,9 @@ from lms_core.sdk import (
     Table,
     hookimpl,
 )
-from lms_groups import course_roles, members, service
-from lms_groups.contracts import GROUP, GroupDirectory, counts
+from lms_groups import holders, members, service
+from lms_groups.contracts import GROUP, GroupDirectory
+from lms_groups.holders import HAS_ROLE, OF_ROLE
 from lms_groups.models import CourseRole, Group, Membership
 from lms_groups.router import router
 from lms_groups.service import OWN, Directory
@@ -35,7 +36,6 @@ plugin = PluginInfo(
     requires=("institutions", "users", "courses", "enrollments"),
 )
 
-OF_ROLE = COURSES.alias("course_of_role")
 ROLES: Select[*tuple[Any, ...]] = select(
     col(Membership.user_id).label("actor_id"),
     col(CourseRole.course_id).label("object_id"),
@@ -52,20 +52,7 @@ ROLES: Select[*tuple[Any, ...]] = select(
     ~col(Group.is_deleted),
     ~col(CourseRole.is_deleted),
 )
-HELD = ROLES.where(
-    ~col(Membership.is_deleted),
-    # Who left the course and came back is in the group still; its roles they have again when somebody adds them again
-    # who may give these, or gives the group another one, and not by whoever may enroll them.
-    counts(
-        inspect(Group).local_table,
-        col(Membership.user_id),
-        since=func.greatest(
-            func.coalesce(col(Membership.confirmed_at), col(Membership.created_at)), col(CourseRole.created_at)
-        ),
-    ),
-    # Nor does a group bring anybody into a course where nobody could enroll them.
-    roles_at_or_above(OF_ROLE.c.institution_id, col(Membership.user_id))[0],
-)
+HELD = ROLES.where(~col(Membership.is_deleted), HAS_ROLE)
 TAKEN = ROLES.add_columns(col(Membership.deletion_id)).where(col(Membership.is_deleted))
 
 
@@ -130,9 +117,9 @@ def lms_cascades() -> list[Cascade | Reaction | Removal]:
         Cascade(child=Membership, column="user_id", parent=USER),
         Cascade(child=CourseRole, column="group_id", parent=GROUP),
         Cascade(child=CourseRole, column="course_id", parent=COURSE),
-        Reaction(Membership, conflicts=course_roles.conflicts_of_restored_members, restored=members.announce_restored),
-        Reaction(CourseRole, conflicts=course_roles.conflicts_of_restored),
-        Reaction(ENROLLMENT, conflicts=course_roles.conflicts_of_restored_enrollments),
-        Reaction(GRANT, conflicts=course_roles.conflicts_of_restored_grants),
+        Reaction(Membership, conflicts=holders.conflicts_of_restored_members, restored=members.announce_restored),
+        Reaction(CourseRole, conflicts=holders.conflicts_of_restored),
+        Reaction(ENROLLMENT, conflicts=holders.conflicts_of_restored_enrollments),
+        Reaction(GRANT, conflicts=holders.conflicts_of_restored_grants),
         Removal(Group, "groups.delete", service.remove),
     ]

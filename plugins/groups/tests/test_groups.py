@@ -478,13 +478,16 @@ async def test_whoever_may_give_the_roles_gives_them_again_by_adding(lms: Lms, s
 
 
 async def test_a_group_brings_nobody_where_they_could_not_be_enrolled(lms: Lms, school: School) -> None:
-    """They do not belong to the other school; once they do, they have the role there, and its people end it."""
+    """They do not belong to the other school; once they do and are added again, they have it, and its people end it."""
     elsewhere, admin = await lms.make_school(), await lms.admin()
     group = await course_group(school, school.student)
     given = await grant(admin, group, elsewhere.course["id"], "assistant")
     assert await roles_in(school.student, elsewhere.course["id"]) == []
     there = {"role": "student", "institution_id": elsewhere.institution["id"]}
     role = await admin.create(f"/users/{school.student.id}/roles", there)
+    # Whoever gives roles at the other school gives no more than those.
+    assert await roles_in(school.student, elsewhere.course["id"]) == []
+    await admin.post(f"/groups/{group['id']}/members", {"user_id": str(school.student.id)})
     assert await roles_in(school.student, elsewhere.course["id"]) == ["assistant"]
     assert (await admin.delete(f"/users/{school.student.id}/roles/{role['id']}")).status_code == 202
     await lms.work_off()
@@ -495,30 +498,85 @@ async def test_a_group_brings_nobody_where_they_could_not_be_enrolled(lms: Lms, 
     assert (await elsewhere.principal.delete(f"/groups/{group['id']}/roles/{given['id']}")).status_code == 202
 
 
-@pytest.mark.parametrize("how", ["given", "restored"])
-async def test_a_role_below_that_comes_back_brings_none_of_a_group_above(lms: Lms, school: School, how: str) -> None:
+async def test_a_role_that_is_given_again_brings_none_of_a_group(lms: Lms, school: School) -> None:
     """Who runs the school below gives roles there, and not those that a group of the district has elsewhere."""
     admin, district = await lms.admin(), await lms.make_school()
     moved = {"parent_id": district.institution["id"]}
     assert (await admin.patch(f"/institutions/{school.institution['id']}", moved)).status_code == 200
-    sister = await lms.make_institution(district.institution["id"])
-    course = await lms.make_course(sister["id"])
     user = await lms.make_user("student", school.institution["id"])
-    await lms.enroll(school.course["id"], user)
     group = await school_group(district, user)
-    await grant(admin, group, course["id"], "teacher")
+    await grant(admin, group, school.course["id"], "teacher")
+    assert await roles_in(user, school.course["id"]) == ["teacher"]
     [role] = await admin.items(f"/users/{user.id}/roles")
     assert (await admin.delete(f"/users/{user.id}/roles/{role['id']}")).status_code == 202
     await lms.work_off()
-    await admin.create(f"/users/{user.id}/roles", {"role": "student", "institution_id": sister["id"]})
-    assert await roles_in(user, course["id"]) == []
-    if how == "given":
-        there = {"role": "student", "institution_id": school.institution["id"]}
+    await admin.create(f"/users/{user.id}/roles", {"role": "student", "institution_id": school.institution["id"]})
+    assert await roles_in(user, school.course["id"]) == []
+    await admin.post(f"/groups/{group['id']}/members", {"user_id": str(user.id)})
+    assert await roles_in(user, school.course["id"]) == ["teacher"]
+
+
+async def test_a_role_that_is_restored_brings_none_of_a_group_that_one_could_not_give(lms: Lms, school: School) -> None:
+    """A school's principal puts nobody back by whom its group would have a role elsewhere; a third school's may."""
+    admin, elsewhere, third = await lms.admin(), await lms.make_school(), await lms.make_school()
+    user = await lms.make_user("student", school.institution["id"])
+    for other in (elsewhere, third):
+        there = {"role": "student", "institution_id": other.institution["id"]}
         await admin.create(f"/users/{user.id}/roles", there)
-    else:
-        refused = await school.principal.post(f"/users/{user.id}/roles/{role['id']}/restore")
-        assert (refused.status_code, refused.json()["code"]) == (409, "grant_not_allowed")
-    assert await roles_in(user, course["id"]) == []
+    for one in (school, third):
+        await lms.enroll(one.course["id"], user)
+    group = await school_group(school, user)
+    await grant(admin, group, elsewhere.course["id"], "teacher")
+    assert await roles_in(user, elsewhere.course["id"]) == ["teacher"]
+    roles = {one["institution_id"]: one["id"] for one in await admin.items(f"/users/{user.id}/roles")}
+    for one, status in ((third, 202), (school, 409)):
+        path = f"/users/{user.id}/roles/{roles[one.institution['id']]}"
+        assert (await one.principal.delete(path)).status_code == 202
+        await lms.work_off()
+        answer = await one.principal.post(f"{path}/restore")
+        assert answer.status_code == status, answer.text
+        await lms.work_off()
+    assert answer.json()["code"] == "grant_not_allowed"
+    assert await roles_in(user, elsewhere.course["id"]) == []
+
+
+async def test_what_had_lapsed_before_stands_in_no_way(lms: Lms, school: School) -> None:
+    """Who came back to the course has no role of the group; a teacher takes back the delete of that enrollment."""
+    _, other = await elsewhere_by_group(lms, school)
+    assert (await school.principal.patch(await own_enrollment(school), {"state": "dropped"})).status_code == 200
+    enrolled = await lms.enroll(school.course["id"], school.student)
+    assert (await school.teacher.delete(f"/enrollments/{enrolled['id']}")).status_code == 202
+    await lms.work_off()
+    assert (await school.teacher.post(f"/enrollments/{enrolled['id']}/restore")).status_code == 202
+    await lms.work_off()
+    assert await roles_in(school.student, school.course["id"]) == ["student"]
+    assert await roles_in(school.student, other["id"]) == []
+
+
+async def test_who_takes_a_role_of_a_group_of_others_does_not_give_it_back(lms: Lms, school: School) -> None:
+    group, other = await elsewhere_by_group(lms, school)
+    assistant = await lms.make_user("student", school.institution["id"])
+    await lms.enroll(other["id"], assistant, "teacher")
+    [role] = await assistant.items("/groups/roles", course_id=other["id"])
+    # Not one's own to give: teachers are appointed by others.
+    path = f"/groups/{group['id']}/roles/{role['id']}"
+    assert (await assistant.delete(path)).status_code == 403
+    observers = await grant(school.principal, group, other["id"], "observer")
+    path = f"/groups/{group['id']}/roles/{observers['id']}"
+    assert (await assistant.delete(path)).status_code == 202
+    await lms.work_off()
+    refused = await assistant.post(f"{path}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "grant_not_allowed")
+    assert (await school.principal.post(f"{path}/restore")).status_code == 202
+
+
+async def test_adding_again_who_never_left_changes_nothing(school: School, lms: Lms) -> None:
+    group, _ = await elsewhere_by_group(lms, school)
+    path, body = f"/groups/{group['id']}/members", {"user_id": str(school.student.id)}
+    first, again = await school.principal.post(path, body), await school.principal.post(path, body)
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert first.headers["ETag"] == again.headers["ETag"]
+    assert first.json()["updated_at"] == first.json()["created_at"]
 
 
 @pytest.mark.parametrize("what", ["members", "roles"])
@@ -549,3 +607,52 @@ async def test_a_role_that_nobody_can_have_there_is_in_no_way(lms: Lms, school: 
     assert [one["user_id"] for one in await school.teacher.items(f"/groups/{group['id']}/members")] == [
         str(school.student.id)
     ]
+
+
+@pytest.mark.parametrize("what", ["courses", "institutions"])
+async def test_a_role_ends_with_the_answer_of_the_delete(lms: Lms, school: School, what: str) -> None:
+    """Whatever its group hangs under, and before a worker has come to it."""
+    other = await lms.make_school()
+    group, admin = await course_group(school, school.student), await lms.admin()
+    there = {"role": "student", "institution_id": other.institution["id"]}
+    await admin.create(f"/users/{school.student.id}/roles", there)
+    await grant(admin, group, other.course["id"], "teacher")
+    assert await roles_in(school.student, other.course["id"]) == ["teacher"]
+    gone = school.course if what == "courses" else school.institution
+    assert (await admin.delete(f"/{what}/{gone['id']}")).status_code == 202
+    assert await roles_in(school.student, other.course["id"]) == []
+    await lms.work_off()
+    assert (await admin.post(f"/{what}/{gone['id']}/restore")).status_code == 202
+    await lms.work_off()
+    assert await roles_in(school.student, other.course["id"]) == ["teacher"]
+
+
+async def test_roles_of_groups_end_when_the_course_goes_elsewhere(lms: Lms, school: School) -> None:
+    """Whoever moves it gives nobody a role by that; it is given again by whoever may."""
+    admin, elsewhere = await lms.admin(), await lms.make_school()
+    user = await lms.make_user("student", elsewhere.institution["id"])
+    other = await lms.make_course(school.institution["id"])
+    await lms.enroll(school.course["id"], user)
+    group = await course_group(school, user)
+    given = await grant(admin, group, other["id"], "teacher")
+    assert await roles_in(user, other["id"]) == []
+    moved = {"institution_id": elsewhere.institution["id"]}
+    assert (await admin.patch(f"/courses/{other['id']}", moved)).status_code == 200
+    assert await roles_in(user, other["id"]) == []
+    assert (await admin.delete(f"/groups/{group['id']}/roles/{given['id']}")).status_code == 202
+    await lms.work_off()
+    await grant(admin, group, other["id"], "teacher")
+    assert await roles_in(user, other["id"]) == ["teacher"]
+
+
+async def test_a_course_comes_back_with_a_role_that_nobody_can_have(lms: Lms, school: School) -> None:
+    """Its group has it in a course of another school, to which none of its people belong."""
+    elsewhere = await lms.make_school()
+    group = await course_group(school, school.student)
+    given = await grant(await lms.admin(), group, elsewhere.course["id"], "teacher")
+    path = f"/courses/{school.course['id']}"
+    assert (await school.principal.delete(path)).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.post(f"{path}/restore")).status_code == 202
+    await lms.work_off()
+    assert [one["id"] for one in await school.principal.items(f"/groups/{group['id']}/roles")] == [given["id"]]

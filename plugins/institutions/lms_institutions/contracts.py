@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, Uuid, column, exists, func, literal, select, table
+from sqlalchemy import Boolean, ColumnElement, Select, Text, Uuid, column, exists, func, literal, select, table
 
 from lms_core.sdk import Event, UnitOfWork
 
@@ -15,7 +15,11 @@ INSTITUTION = "institutions.institution"
 
 DEFAULT_TIMEZONE = "UTC"
 INSTITUTIONS = table(
-    "institutions_institution", column("id", Uuid()), column("parent_id", Uuid()), column("timezone", Text())
+    "institutions_institution",
+    column("id", Uuid()),
+    column("parent_id", Uuid()),
+    column("timezone", Text()),
+    column("is_deleted", Boolean()),
 )
 
 

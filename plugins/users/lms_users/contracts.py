@@ -15,7 +15,6 @@ from sqlalchemy import (
     DateTime,
     Text,
     Uuid,
-    and_,
     cast,
     column,
     exists,
@@ -94,14 +93,20 @@ def roles_around(
     were given by then.
     """
     grant = GRANTS.alias()
-    around = or_(at_or_above(grant, institution_id), is_at_or_below(grant.c.institution_id, institution_id))
-    return held(grant, user_id, around if since is None else and_(around, grant.c.created_at <= since))
+    return held(grant, user_id, around(grant, institution_id), since)
 
 
-def roles_at_or_above(institution_id: Any, user_id: Any) -> tuple[ColumnElement[bool], ColumnElement[datetime]]:
+def roles_at_or_above(
+    institution_id: Any, user_id: Any, since: Any = None
+) -> tuple[ColumnElement[bool], ColumnElement[datetime]]:
     """The same for a role at an institution or above it: who holds one is a member there, and may be enrolled."""
     grant = GRANTS.alias()
-    return held(grant, user_id, at_or_above(grant, institution_id))
+    return held(grant, user_id, at_or_above(grant, institution_id), since)
+
+
+def around(grant: Any, institution_id: Any) -> ColumnElement[bool]:
+    """A condition: the role is one at the institution that a column names, above or below it."""
+    return or_(at_or_above(grant, institution_id), is_at_or_below(grant.c.institution_id, institution_id))
 
 
 def at_or_above(grant: Any, institution_id: Any) -> ColumnElement[bool]:
@@ -110,15 +115,17 @@ def at_or_above(grant: Any, institution_id: Any) -> ColumnElement[bool]:
 
 
 def held(
-    grant: Any, user_id: Any, condition: ColumnElement[bool]
+    grant: Any, user_id: Any, condition: ColumnElement[bool], since: Any
 ) -> tuple[ColumnElement[bool], ColumnElement[datetime]]:
     """That a user holds a role now of which the condition is true, and when the last of these expires."""
-    there = (
+    there = [
         grant.c.user_id == user_id,
         ~grant.c.is_deleted,
         or_(grant.c.expires_at.is_(None), grant.c.expires_at > func.now()),
         condition,
-    )
+    ]
+    if since is not None:
+        there.append(grant.c.created_at <= since)
     never = cast(literal("infinity"), DateTime(timezone=True))
     last = func.nullif(func.max(func.coalesce(grant.c.expires_at, never)), never)
     ends: ColumnElement[datetime] = select(last).where(*there).correlate_except(grant).scalar_subquery()
