@@ -89,10 +89,12 @@ async def run_cascade(context: Context, event: Deleted) -> None:
 
 async def in_chunks(context: Context, chunk: Callable[[UnitOfWork], Awaitable[int | None]]) -> bool:
     """Repeat a chunk until it finds nothing more; False when the deletion is in another state by now."""
-    # A chunk that is not full need not be the last: a row that somebody moved while it was waited for is left out of it.
-    while done := await context.retry(chunk):
-        pass
-    return done is not None
+    while True:
+        done = await context.retry(chunk)
+        if done is None:
+            return False
+        if done < CHUNK:
+            return True
 
 
 async def hold_in_state(uow: UnitOfWork, deletion_id: UUID, state: str, for_change: bool = False) -> Deletion | None:

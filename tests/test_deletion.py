@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
 
 from lms_core import cascade
 from lms_core.testing import Lms, School
@@ -354,21 +353,3 @@ async def test_what_got_stuck_is_stated_again(lms: Lms, school: School, passing:
     ended = {"cascading": "deleted", "restoring": "restored"}[passing]
     assert (await school.principal.get(f"/deletions/{deletion}")).json()["state"] == ended
     await lms.sql("UPDATE core_delivery SET done_at = now() WHERE dead_at IS NOT NULL")
-
-
-async def test_a_cascade_goes_on_when_a_row_was_moved_out_of_its_chunk(
-    lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It waits for that row, finds it elsewhere, and has fewer than a chunk holds; that is not the end."""
-    monkeypatch.setattr(cascade, "CHUNK", 2)
-    above, elsewhere = await lms.make_institution(), await lms.make_institution()
-    courses = [(await lms.make_course(above["id"]))["id"] for _ in range(5)]
-    assert (await (await lms.admin()).delete(f"/institutions/{above['id']}")).status_code == 202
-    async with lms.context.unit_of_work() as uow:
-        move = text("UPDATE courses_course SET institution_id = :to WHERE id = :id")
-        await uow.session.execute(move, {"to": elsewhere["id"], "id": courses[0]})
-        working = asyncio.create_task(lms.work_off())
-        await lms.until_somebody_waits()
-    await working
-    rows = await lms.sql("SELECT id FROM courses_course WHERE id = ANY(:ids) AND NOT is_deleted", ids=courses)
-    assert [str(row["id"]) for row in rows] == courses[:1]

@@ -85,6 +85,8 @@ async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | 
     course.sqlmodel_update(changes)
     if "institution_id" in changes:
         course.moved_at = func.statement_timestamp()  # type: ignore[assignment]
+        # Roles of groups end here.
+        uow.announce("all")
     refuse_without_key(course.self_enrollment, course.enrollment_key)
     if changes.get("term_id") is not None:
         with uow.session.no_autoflush:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from people import make_people
 from sqlalchemy import text
 
+from lms_core import cascade
 from lms_core.sdk import UnitOfWork
 from lms_core.testing import Caller, Lms, School
 
@@ -188,8 +192,38 @@ async def test_a_cascade_locks_the_course_before_the_enrollments(lms: Lms, schoo
 
     async with lms.context.unit_of_work() as uow:
         await locked(uow, "courses_course", course["id"])
-        cascade = asyncio.create_task(lms.work_off())
+        working = asyncio.create_task(lms.work_off())
         await lms.until_somebody_waits()
         await locked(uow, "enrollments_enrollment", enrollments[0], "NOWAIT")
-    await cascade
+    await working
     assert await there(school.principal, course) == {}
+
+
+async def test_a_cascade_goes_on_when_another_delete_took_its_chunk(
+    lms: Lms, school: School, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it waited for the course: there are more enrollments of the user."""
+    monkeypatch.setattr(cascade, "CHUNK", 1)
+    user = (await make_people(lms, school, 1))[0]
+    courses = [await lms.make_course(school.institution["id"]) for _ in range(3)]
+    enrolled = [
+        await school.principal.create("/enrollments", {"course_id": course["id"], "user_id": user, "role": "student"})
+        for course in courses
+    ]
+    gone = (await school.principal.delete(f"/enrollments/{enrolled[0]['id']}")).json()
+    await lms.work_off()
+    taken: list[UUID] = []
+
+    async def takes_it_first(uow: UnitOfWork, ids: Sequence[UUID]) -> None:
+        if not taken:
+            taken.extend(ids)
+            stamp = "UPDATE enrollments_enrollment SET is_deleted = true, deletion_id = :by WHERE id = ANY(:ids)"
+            await uow.session.execute(text(stamp), {"by": UUID(gone["id"]), "ids": ids})
+
+    kind = lms.context.platform.kinds.by_name["enrollments.enrollment"]
+    first, *others = kind.reactions
+    monkeypatch.setattr(kind, "reactions", [replace(first, deleting=takes_it_first), *others])
+    assert (await school.principal.delete(f"/users/{user}")).status_code == 202
+    await lms.work_off()
+    alive = await lms.sql("SELECT id FROM enrollments_enrollment WHERE user_id = :id AND NOT is_deleted", id=user)
+    assert (len(taken), alive) == (1, [])

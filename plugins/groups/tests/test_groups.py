@@ -529,6 +529,13 @@ async def test_a_role_that_is_restored_brings_none_of_a_group_that_one_could_not
     await grant(admin, group, elsewhere.course["id"], "teacher")
     assert await roles_in(user, elsewhere.course["id"]) == ["teacher"]
     roles = {one["institution_id"]: one["id"] for one in await admin.items(f"/users/{user.id}/roles")}
+    # What they were given later has no part in it.
+    later = {"role": "teacher", "institution_id": school.institution["id"]}
+    path = f"/users/{user.id}/roles/{(await school.principal.create(f'/users/{user.id}/roles', later))['id']}"
+    assert (await school.principal.delete(path)).status_code == 202
+    await lms.work_off()
+    assert (await school.principal.post(f"{path}/restore")).status_code == 202
+    await lms.work_off()
     for one, status in ((third, 202), (school, 409)):
         path = f"/users/{user.id}/roles/{roles[one.institution['id']]}"
         assert (await one.principal.delete(path)).status_code == 202
@@ -637,6 +644,7 @@ async def test_roles_of_groups_end_when_the_course_goes_elsewhere(lms: Lms, scho
     given = await grant(admin, group, other["id"], "teacher")
     assert await roles_in(user, other["id"]) == []
     moved = {"institution_id": elsewhere.institution["id"]}
+    assert await roles_in(user, school.course["id"]) == ["student"]
     assert (await admin.patch(f"/courses/{other['id']}", moved)).status_code == 200
     assert await roles_in(user, other["id"]) == []
     assert (await admin.delete(f"/groups/{group['id']}/roles/{given['id']}")).status_code == 202
