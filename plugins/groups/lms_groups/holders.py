@@ -6,11 +6,11 @@ from uuid import UUID
 from lms_courses.contracts import COURSES
 from lms_enrollments.contracts import ENROLLMENT, ENROLLMENTS
 from lms_institutions.contracts import INSTITUTIONS
-from lms_users.contracts import GRANT, GRANTS, around, at_or_above, roles_at_or_above
+from lms_users.contracts import GRANT, GRANTS, around, at_or_above, roles_around, roles_at_or_above
 from sqlalchemy import Select, and_, exists, func, inspect, or_
 from sqlmodel import col, select
 
-from lms_core.sdk import Conflict, UnitOfWork, among
+from lms_core.sdk import Conflict, UnitOfWork, among, exists_for_each
 from lms_groups.contracts import GROUP, counts
 from lms_groups.course_roles import MAY_COUNT, forbidden_among
 from lms_groups.models import CourseRole, Group, Membership
@@ -41,14 +41,28 @@ GROUP_LIVES = (
     .correlate(Group)
 )
 """A condition: what the group hangs under lives; a delete counts before the cascade has come to the group."""
+GROUPS = inspect(Group).local_table
 HAS_ROLE = and_(
     GROUP_LIVES,
-    counts(inspect(Group).local_table, col(Membership.user_id), since=SINCE),
+    # Once for the group, before its roles are looked at one by one.
+    counts(GROUPS, col(Membership.user_id)),
+    counts(GROUPS, col(Membership.user_id), since=SINCE),
     # Nor does a group bring anybody into a course where nobody could enroll them.
-    roles_at_or_above(OF_ROLE.c.institution_id, col(Membership.user_id), SINCE)[0],
-    func.coalesce(OF_ROLE.c.moved_at, SINCE) <= SINCE,
+    exists_for_each(
+        OF_ROLE.c.id == col(CourseRole.course_id),
+        func.coalesce(OF_ROLE.c.moved_at, SINCE) <= SINCE,
+        roles_at_or_above(OF_ROLE.c.institution_id, col(Membership.user_id), SINCE)[0],
+    ),
 )
-"""A condition on a membership, a role of its group and the course of that: whoever is in the group has it now."""
+"""A condition on a membership, its group and a role of that: whoever is in the group has it now."""
+UNTIL = func.least(
+    roles_around(col(Group.institution_id), col(Membership.user_id))[1],
+    select(roles_at_or_above(OF_ROLE.c.institution_id, col(Membership.user_id))[1])
+    .where(OF_ROLE.c.id == col(CourseRole.course_id))
+    .correlate(CourseRole, Membership)
+    .scalar_subquery(),
+)
+"""When that ends by itself; NULL where it does not."""
 HAD = GRANTS.alias("had")
 MAY_HOLD = (
     select(col(CourseRole.course_id), col(CourseRole.role))
@@ -84,7 +98,6 @@ async def lacking_among(uow: UnitOfWork, membership_ids: Collection[UUID]) -> se
         select(Membership.id)
         .join(CourseRole, col(CourseRole.group_id) == col(Membership.group_id))
         .join(Group, col(Group.id) == col(Membership.group_id))
-        .join(OF_ROLE, OF_ROLE.c.id == col(CourseRole.course_id))
         .where(among(col(Membership.id), membership_ids), ~col(CourseRole.is_deleted), ~HAS_ROLE)
     )
     return set((await uow.session.execute(lapsed)).scalars())

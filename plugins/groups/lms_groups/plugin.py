@@ -5,8 +5,8 @@ from typing import Any
 from lms_courses.contracts import COURSE, in_published_course
 from lms_enrollments.contracts import ENROLLMENT
 from lms_institutions.contracts import INSTITUTION
-from lms_users.contracts import GRANT, USER, roles_around, roles_at_or_above
-from sqlalchemy import Select, func, select
+from lms_users.contracts import GRANT, USER
+from sqlalchemy import Select, select
 from sqlmodel import col
 
 from lms_core.sdk import (
@@ -25,7 +25,7 @@ from lms_core.sdk import (
 )
 from lms_groups import holders, members, service
 from lms_groups.contracts import GROUP, GroupDirectory
-from lms_groups.holders import HAS_ROLE, OF_ROLE
+from lms_groups.holders import HAS_ROLE, UNTIL
 from lms_groups.models import CourseRole, Group, Membership
 from lms_groups.router import router
 from lms_groups.service import OWN, Directory
@@ -41,14 +41,10 @@ ROLES: Select[*tuple[Any, ...]] = select(
     col(CourseRole.course_id).label("object_id"),
     col(CourseRole.role).label("role"),
     col(CourseRole.id).label("grant_id"),
-    func.least(
-        roles_around(col(Group.institution_id), col(Membership.user_id))[1],
-        roles_at_or_above(OF_ROLE.c.institution_id, col(Membership.user_id))[1],
-    ).label("expires_at"),
+    UNTIL.label("expires_at"),
 ).where(
     col(Group.id) == col(Membership.group_id),
     col(CourseRole.group_id) == col(Group.id),
-    OF_ROLE.c.id == col(CourseRole.course_id),
     ~col(Group.is_deleted),
     ~col(CourseRole.is_deleted),
 )
