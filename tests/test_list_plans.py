@@ -79,11 +79,6 @@ UNBOUNDED = {
         65_000,
     ),
     "/imports/{import_id}/rows": ("an import has 20,000 rows at most", ("super admin",), 11_000),
-    "/users/{user_id}/roles": (
-        "whether one may know the user reads all groups while they are few",
-        ("principal of many", "principal"),
-        25_000,
-    ),
     "/courses/terms": ("days have no index: there are few terms", ("super admin",), 6_000),
     "/files": ("for a state that few are in, the courses of the school are gathered", ("principal of many",), 140_000),
     "/groups": (

@@ -25,20 +25,16 @@ give it, and not by whoever may enroll them, let them in or give them a role at 
 """
 OF_ROLE = COURSES.alias("course_of_role")
 OWN_COURSE, OWN_PLACE = COURSES.alias("course_of_group"), INSTITUTIONS.alias("place_of_group")
-GROUP_LIVES = (
-    exists()
-    .where(
-        OWN_PLACE.c.id
-        == func.coalesce(
-            col(Group.institution_id),
-            select(OWN_COURSE.c.institution_id)
-            .where(OWN_COURSE.c.id == col(Group.course_id), ~OWN_COURSE.c.is_deleted)
-            .correlate(Group)
-            .scalar_subquery(),
-        ),
-        ~OWN_PLACE.c.is_deleted,
-    )
-    .correlate(Group)
+GROUP_LIVES = exists_for_each(
+    OWN_PLACE.c.id
+    == func.coalesce(
+        col(Group.institution_id),
+        select(OWN_COURSE.c.institution_id)
+        .where(OWN_COURSE.c.id == col(Group.course_id), ~OWN_COURSE.c.is_deleted)
+        .correlate(Group)
+        .scalar_subquery(),
+    ),
+    ~OWN_PLACE.c.is_deleted,
 )
 """A condition: what the group hangs under lives; a delete counts before the cascade has come to the group."""
 GROUPS = inspect(Group).local_table
