@@ -185,7 +185,7 @@ async def create(uow: UnitOfWork, data: LegalHoldCreate) -> Response:
     if permitted.never or (await uow.session.execute(found, permitted.parameters)).first() is None:
         raise NotFound(kind.name, data.object_id)
     place_kind, place_id = await place_over(uow, kind, data.object_id)
-    await uow.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(data.object_id), 0))))
+    await uow.alone(str(data.object_id))
     standing = select(col(LegalHold.id)).where(
         col(LegalHold.kind) == kind.name,
         col(LegalHold.object_id) == data.object_id,

@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 import redis.asyncio
 import structlog
+from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 
 from lms_core.access_cache import AccessCache
@@ -317,6 +318,16 @@ class UnitOfWork:
             raise NotFound(kind, id)
         held = holding(self.context.platform.kinds, found.model, locks=not self.dry_run)
         await held.living(id, partial(held.read.one, self.session, row_id=id))
+
+    def change(self, row: Record, values: Mapping[str, Any]) -> set[str]:
+        """Give a row other values; the names of those that are other ones than before."""
+        changed = {name for name, value in values.items() if getattr(row, name) != value}
+        row.sqlmodel_update({name: values[name] for name in changed})
+        return changed
+
+    async def alone(self, what: str) -> None:
+        """Let nobody else do what has this name, until this transaction ends."""
+        await self.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
 
     async def add(self, row: Table) -> None:
         """Insert a row now; 409 `natural_key_taken` when a live one has the same natural key."""

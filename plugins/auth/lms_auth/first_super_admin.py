@@ -4,8 +4,6 @@ import re
 import secrets
 
 from lms_users.contracts import UserDirectory
-from sqlalchemy import func
-from sqlmodel import select
 
 from lms_auth.credentials import replace_password
 from lms_auth.password_rules import refuse_weak
@@ -32,9 +30,7 @@ async def ensure_super_admin(context: Context, demo: bool) -> list[str]:
         refuse_unusable(context, email, password)
     password_hash = await context.platform.service(Hasher).hash(context, password)
     async with context.unit_of_work() as uow:
-        await uow.session.execute(
-            select(func.pg_advisory_xact_lock(func.hashtextextended("auth.first_super_admin", 0)))
-        )
+        await uow.alone("auth.first_super_admin")
         directory = uow.use(UserDirectory)
         if await directory.has_super_admin(uow):
             return [there_already(email, password)]

@@ -115,7 +115,7 @@ def derive(context: Context, id: UUID) -> OKPKey:
 
 async def rotate(uow: UnitOfWork) -> None:
     """Let a new key sign; the old one verifies until the last token that any process signs with it has expired."""
-    await uow.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(KEYS_TOPIC, 0))))
+    await uow.alone(KEYS_TOPIC)
     remaining = uow.settings(AuthSettings).access_token_life + timedelta(seconds=RELOAD_SECONDS + CLOCK_SKEW_SECONDS)
     await uow.session.execute(
         update(SigningKey).where(col(SigningKey.retires_at).is_(None)).values(retires_at=func.now() + remaining)

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from lms_institutions.contracts import timezone_at
-from sqlalchemy import Boolean, ColumnElement, DateTime, Integer, Text, Uuid, select, table
+from sqlalchemy import Boolean, ColumnElement, DateTime, Integer, Text, Uuid, case, null, select, table
 from sqlalchemy import column as sql_column
 
 from lms_core.sdk import Event, UnitOfWork, exists_for_each
@@ -40,6 +40,11 @@ SECTIONS = table(
 )
 TERMS = table("courses_term", sql_column("id", Uuid()), sql_column("name", Text()), sql_column("is_deleted", Boolean()))
 """For statements of other plugins."""
+
+
+def living_section(column: Any) -> ColumnElement[UUID | None]:
+    """The section that `column` names, while it lives; NULL else."""
+    return case((exists_for_each(SECTIONS.c.id == column, ~SECTIONS.c.is_deleted), column), else_=null())
 
 
 def in_published_course(column: Any) -> ColumnElement[bool]:

@@ -41,9 +41,8 @@ async def update(uow: UnitOfWork, course_id: UUID, id: UUID, data: SectionUpdate
         await uow.lock(Course, course_id)
     section = await uow.lock(Section, id, if_match)
     changes = {name: value for name, value in given.items() if value is not None or name == "capacity"}
-    if any(getattr(section, name) != value for name, value in changes.items()):
+    if uow.change(section, changes):
         uow.emit(SectionChanged(section_id=id, course_id=course_id))
-    section.sqlmodel_update(changes)
     await uow.flush()
     participation = uow.use_if_enabled(CourseParticipation)
     if "capacity" in given and participation is not None:

@@ -81,37 +81,35 @@ async def update(uow: UnitOfWork, id: UUID, data: CourseUpdate, if_match: str | 
     before = course.state
     if "enrollment_key" in changes:
         changes["enrollment_key"] = digest_of(uow, changes["enrollment_key"])
-    changes = {name: value for name, value in changes.items() if value != getattr(course, name)}
-    course.sqlmodel_update(changes)
-    if "institution_id" in changes:
+    changed = uow.change(course, changes)
+    if "institution_id" in changed:
         course.moved_at = func.statement_timestamp()  # type: ignore[assignment]
         # Roles of groups end here.
         uow.announce("all")
     refuse_without_key(course.self_enrollment, course.enrollment_key)
-    if changes.get("term_id") is not None:
-        with uow.session.no_autoflush:
-            await terms.hold_term(uow, changes["term_id"], course.institution_id)
-    elif course.term_id is not None and "institution_id" in changes:
-        with uow.session.no_autoflush:
-            await refuse_term_elsewhere(uow, course)
+    with uow.session.no_autoflush:
+        if course.term_id is not None and "term_id" in changed:
+            await terms.hold_term(uow, course.term_id, course.institution_id)
+        elif course.term_id is not None and "institution_id" in changed:
+            await refuse_term_elsewhere(uow, course.term_id, course.institution_id)
     if course.starts_on is not None and course.ends_on is not None and course.ends_on < course.starts_on:
         raise Invalid("ends_before_start", "ends_on is before starts_on; correct one of them.", ("body", "ends_on"))
     await uow.flush()
-    if "state" in changes:
+    if "state" in changed:
         uow.emit(BECAME[course.state](course_id=id))
-    if set(changes) - {"state"}:
+    if changed - {"state"}:
         uow.emit(CourseChanged(course_id=id, institution_id=course.institution_id))
     reopened = before == "archived" != course.state
-    if reopened or {"capacity", "waitlist"} & set(changes):
+    if reopened or {"capacity", "waitlist"} & changed:
         participation = uow.use_if_enabled(CourseParticipation)
         if participation is not None:
             await participation.seats_changed(uow, id)
     return await COURSE_POINT.after_write(uow, id)
 
 
-async def refuse_term_elsewhere(uow: UnitOfWork, course: Course) -> None:
+async def refuse_term_elsewhere(uow: UnitOfWork, term_id: UUID, institution_id: UUID) -> None:
     """409 when a course would take its term to where that is not known; it may be a deleted one, which may come back."""
-    if course.term_id is not None and not await terms.may_be_of(uow, course.term_id, course.institution_id):
+    if not await terms.may_be_of(uow, term_id, institution_id):
         raise StateConflict("term_elsewhere", "Its term is not one of there; send term_id too: another one, or null.")
 
 

@@ -71,9 +71,8 @@ async def update(uow: UnitOfWork, id: UUID, data: TermUpdate, if_match: str | No
         await prepare_move(uow, id, given["parent_id"])
     term = await uow.lock(Term, id, if_match)
     changes = {name: value for name, value in given.items() if value is not None or name == "parent_id"}
-    if any(getattr(term, name) != value for name, value in changes.items()):
+    if uow.change(term, changes):
         uow.emit(TermChanged(term_id=id, institution_id=term.institution_id))
-    term.sqlmodel_update(changes)
     with uow.session.no_autoflush:
         await refuse_misplaced(uow, term)
         if given.get("parent_id") is not None:
@@ -112,7 +111,7 @@ async def prepare_move(uow: UnitOfWork, id: UUID, to_parent_id: UUID | None) -> 
     """Let no other move run beside this one, and keep both ends alive."""
     # As with institutions: two moves that are harmless each can be a cycle together, and a delete of the old parent that
     # had already listed this term would take it along.
-    await uow.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("courses.move_term", 0))))
+    await uow.alone("courses.move_term")
     from_parent_id = (await uow.session.execute(select(Term.parent_id).where(Term.id == id))).scalar_one_or_none()
     for parent_id in sorted(end for end in (from_parent_id, to_parent_id) if end is not None):
         await uow.hold(TERM, parent_id)

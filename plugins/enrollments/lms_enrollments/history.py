@@ -6,11 +6,11 @@ from typing import Any, Literal
 from uuid import UUID
 
 from fastapi import Response
-from lms_courses.contracts import SECTIONS
-from sqlalchemy import DateTime, and_, bindparam, case, exists, func, insert, null, or_, select, update
+from lms_courses.contracts import living_section
+from sqlalchemy import DateTime, and_, bindparam, exists, func, insert, null, or_, select, update
 from sqlmodel import col
 
-from lms_core.sdk import CLOCKS_APART, Filter, Listing, Paging, UnitOfWork, alive, among, exists_for_each, id_at, new_id
+from lms_core.sdk import CLOCKS_APART, Filter, Listing, Paging, UnitOfWork, alive, among, id_at, new_id
 from lms_enrollments.models import Enrollment, Period
 from lms_enrollments.schemas import EnrollmentRead, PeriodRead
 
@@ -31,15 +31,12 @@ def readable(uow: UnitOfWork) -> Filter:
     return Filter(("period", rule.shape), rule.parameters, write, never=rule.never)
 
 
-LIVING_SECTION = case(
-    (exists_for_each(SECTIONS.c.id == col(Period.section_id), ~SECTIONS.c.is_deleted), col(Period.section_id)),
-    else_=null(),
-)
+SECTION = living_section(col(Period.section_id))
 PERIODS = Listing(
     Period,
     PeriodRead,
     filters={"enrollment_id": col(Period.enrollment_id) == bindparam("enrollment_id")},
-    columns={"section_id": LIVING_SECTION},
+    columns={"section_id": SECTION},
     order=(Period.since, Period.id),
     descending=False,
     readable=readable,
@@ -59,7 +56,7 @@ AS_OF = Listing(
     columns={
         "id": col(Period.enrollment_id),
         "position": null(),
-        "section_id": LIVING_SECTION,
+        "section_id": SECTION,
         "updated_at": col(Period.since),
         "created_at": select(col(Enrollment.created_at))
         .where(col(Enrollment.id) == col(Period.enrollment_id))

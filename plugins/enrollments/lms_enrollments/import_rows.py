@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -200,13 +200,15 @@ class Room:
     sections: dict[str, float]
 
     @classmethod
-    async def of(cls, uow: UnitOfWork, courses: Iterable[CourseSummary], section_ids: Collection[UUID]) -> Room:
+    async def of(cls, uow: UnitOfWork, courses: Collection[CourseSummary], section_ids: Collection[UUID]) -> Room:
         """As it is now."""
+        limited = {
+            course.id: course.capacity for course in courses if course.capacity is not None and not course.waitlist
+        }
+        claimed = await seats.claimed(uow, limited)
         return cls(
             {
-                str(course.id): float("inf")
-                if course.capacity is None or course.waitlist
-                else course.capacity - await seats.count(uow, course.id, "active") - await seats.in_line(uow, course.id)
+                str(course.id): limited[course.id] - claimed.get(course.id, 0) if course.id in limited else float("inf")
                 for course in courses
             },
             {str(id): free for id, free in (await places.free_in(uow, section_ids)).items()},

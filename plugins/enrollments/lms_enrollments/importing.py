@@ -34,7 +34,7 @@ from lms_enrollments.contracts import EnrollmentActivated, EnrollmentRequested, 
 from lms_enrollments.import_rows import IN_OR_WAITING, Room, day, part_of, plan_row, section_of, wrong_order
 from lms_enrollments.models import Enrollment
 from lms_enrollments.parts import REFUSALS, text
-from lms_enrollments.steps import move, put_in_section, refuse_unless_may_join, set_days
+from lms_enrollments.steps import about, move, put_in_section, refuse_unless_may_join, set_days
 
 OTHER_DAYS = "Its days are left as they are, since others were set since."
 
@@ -281,8 +281,7 @@ async def state_back(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollm
     if state["before"] == "requested":
         enrollment.state, enrollment.waiting_number = "requested", None
         await history.note(uow, [enrollment.id], "changed", "import undone")
-        about = {"course_id": course.id, "user_id": enrollment.user_id, "role": enrollment.role}
-        uow.emit(EnrollmentRequested(enrollment_id=enrollment.id, **about))
+        uow.emit(EnrollmentRequested(**about(enrollment), role=enrollment.role))
         uow.announce(f"user:{enrollment.user_id}")
         await seats.promote(uow, course)
         return None
@@ -306,8 +305,7 @@ async def state_back(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollm
     enrollment.active_since = func.statement_timestamp()  # type: ignore[assignment]
     await history.note(uow, [enrollment.id], "changed", "import undone")
     kind = EnrollmentWaitlisted if waited else EnrollmentActivated
-    about = {"course_id": course.id, "user_id": enrollment.user_id, "role": enrollment.role}
-    uow.emit(kind(enrollment_id=enrollment.id, **about))
+    uow.emit(kind(**about(enrollment), role=enrollment.role))
     uow.announce(f"user:{enrollment.user_id}")
     # A seat may have got free while they did not wait.
     await seats.promote(uow, course)

@@ -27,10 +27,11 @@ class Placed:
 
 
 REFUSALS = {
+    "course_not_open": "This course is archived; nobody joins it any more.",
     "course_full": "Every seat of this course is taken, and it has no waitlist.",
     "section_full": "Every place in this section is taken; take another one, or none.",
 }
-"""Why somebody was not placed, for people."""
+"""Why nobody, or somebody, was not placed, for people."""
 
 
 def text(value: UUID | date | str | None) -> str | None:

@@ -63,42 +63,45 @@ UNBALANCED = (
 )
 
 
-async def count(uow: UnitOfWork, course_id: UUID, state: str) -> int:
-    """Live students of a course in a state."""
-    statement = (
-        select(func.count())
-        .select_from(Enrollment)
-        .where(
-            col(Enrollment.course_id) == course_id,
-            col(Enrollment.state) == state,
-            col(Enrollment.role) == STUDENT,
-            ~col(Enrollment.is_deleted),
-        )
-    )
-    return int((await uow.session.execute(statement)).scalar_one())
-
-
-async def in_line(uow: UnitOfWork, course_id: UUID) -> int:
-    """How many wait who may move up."""
-    waiting = select(func.count()).select_from(Enrollment).where(*waits_in(course_id), MAY_MOVE_UP)
-    return int((await uow.session.execute(waiting)).scalar_one())
-
-
-def waits_in(course_id: UUID) -> tuple[ColumnElement[bool], ...]:
-    """A condition: the students who wait for a seat in a course."""
+def students_in(course_id: UUID, state: str) -> tuple[ColumnElement[bool], ...]:
+    """A condition: the live students of a course in a state."""
     return (
         col(Enrollment.course_id) == course_id,
-        col(Enrollment.state) == "waitlisted",
+        col(Enrollment.state) == state,
         col(Enrollment.role) == STUDENT,
         ~col(Enrollment.is_deleted),
     )
+
+
+async def count(uow: UnitOfWork, course_id: UUID, state: str) -> int:
+    """How many these are."""
+    statement = select(func.count()).select_from(Enrollment).where(*students_in(course_id, state))
+    return int((await uow.session.execute(statement)).scalar_one())
+
+
+async def claimed(uow: UnitOfWork, course_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Of each course how many students have a seat, or wait for one and may move up; in one statement."""
+    if not course_ids:
+        return {}
+    waits = (col(Enrollment.state) == "waitlisted") & MAY_MOVE_UP
+    statement = (
+        select(col(Enrollment.course_id), func.count())
+        .where(
+            among(col(Enrollment.course_id), course_ids),
+            col(Enrollment.role) == STUDENT,
+            ~col(Enrollment.is_deleted),
+            or_(col(Enrollment.state) == "active", waits),
+        )
+        .group_by(col(Enrollment.course_id))
+    )
+    return {course_id: int(number) for course_id, number in (await uow.session.execute(statement)).all()}
 
 
 async def free_seats(uow: UnitOfWork, course: CourseSummary, role: str, wanted: int) -> int:
     """How many of those who come now, or come back, get a seat; none while others wait who may move up."""
     if role != STUDENT or course.capacity is None:
         return wanted
-    ahead = select(col(Enrollment.id)).where(*waits_in(course.id), MAY_MOVE_UP).limit(1)
+    ahead = select(col(Enrollment.id)).where(*students_in(course.id, "waitlisted"), MAY_MOVE_UP).limit(1)
     if course.state != "archived" and (await uow.session.execute(ahead)).first() is not None:
         return 0
     return max(0, course.capacity - await count(uow, course.id, "active"))
@@ -124,7 +127,7 @@ async def promote(uow: UnitOfWork, course: CourseSummary) -> None:
         return
     chosen = (
         select(col(Enrollment.id))
-        .where(*waits_in(course.id), MAY_MOVE_UP)
+        .where(*students_in(course.id, "waitlisted"), MAY_MOVE_UP)
         .order_by(col(Enrollment.waiting_number))
         .limit(free)
     )
@@ -246,12 +249,7 @@ async def let_wait(uow: UnitOfWork, course: CourseSummary, ids: Sequence[UUID] |
     """The last of the students go to the end of the line."""
     chosen = (
         select(col(Enrollment.id))
-        .where(
-            col(Enrollment.course_id) == course.id,
-            col(Enrollment.state) == "active",
-            col(Enrollment.role) == STUDENT,
-            ~col(Enrollment.is_deleted),
-        )
+        .where(*students_in(course.id, "active"))
         .order_by(col(Enrollment.created_at).desc(), col(Enrollment.id).desc())
         .limit(excess)
     )

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import Response
-from lms_courses.contracts import COURSE, SECTION, SECTIONS, CourseCatalog, CourseSummary
+from lms_courses.contracts import COURSE, SECTION, CourseCatalog, CourseSummary, living_section
 from lms_institutions.contracts import INSTITUTION
 from lms_users.contracts import UserDirectory
 from sqlalchemy import bindparam, case, func, null
@@ -27,7 +27,6 @@ from lms_core.sdk import (
     among,
     answer_import,
     delete,
-    exists_for_each,
     new_import,
 )
 from lms_enrollments import days, history, joining, places, seats
@@ -57,19 +56,15 @@ POSITION = case(
 )
 
 
-def columns() -> dict[str, Any]:
-    """What an answer has beyond the row: the place in the line, and the section only while it lives."""
-    lives = exists_for_each(SECTIONS.c.id == col(Enrollment.section_id), ~SECTIONS.c.is_deleted)
-    return {"position": POSITION, "section_id": case((lives, col(Enrollment.section_id)), else_=null())}
-
-
+COLUMNS = {"position": POSITION, "section_id": living_section(col(Enrollment.section_id))}
+"""What an answer has beyond the row."""
 ENROLLMENTS = Listing(
     Enrollment,
     EnrollmentRead,
     filters={name: getattr(Enrollment, name) == bindparam(name) for name in ("course_id", "user_id", "state", "role")},
-    columns=columns(),
+    columns=COLUMNS,
 )
-ENROLLMENT_POINT = Point(Enrollment, EnrollmentRead, columns=columns())
+ENROLLMENT_POINT = Point(Enrollment, EnrollmentRead, columns=COLUMNS)
 
 
 async def locked_open_course(uow: UnitOfWork, course_id: UUID, role: str) -> CourseSummary:
@@ -78,7 +73,7 @@ async def locked_open_course(uow: UnitOfWork, course_id: UUID, role: str) -> Cou
         raise Forbidden("Teachers are appointed by those who run the institution.")
     course = await uow.use(CourseCatalog).lock(uow, course_id)
     if course.state == "archived":
-        raise StateConflict("course_not_open", "This course is archived; nobody joins it any more.")
+        raise StateConflict("course_not_open", REFUSALS["course_not_open"])
     return course
 
 

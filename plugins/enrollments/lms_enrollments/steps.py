@@ -13,7 +13,12 @@ from lms_enrollments import days as days_of_own
 from lms_enrollments import history, joining, seats
 from lms_enrollments.contracts import EnrollmentEnded, EnrollmentMoved, EnrollmentRescheduled
 from lms_enrollments.models import Enrollment
-from lms_enrollments.parts import Part
+from lms_enrollments.parts import REFUSALS, Part
+
+
+def about(enrollment: Enrollment) -> dict[str, Any]:
+    """What each event says of an enrollment."""
+    return {"enrollment_id": enrollment.id, "course_id": enrollment.course_id, "user_id": enrollment.user_id}
 
 
 async def move(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, state: str, reason: str | None) -> None:
@@ -32,15 +37,7 @@ async def move(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, s
         )
     enrollment.state, enrollment.waiting_number = state, None
     await history.note(uow, [enrollment.id], "changed", reason)
-    uow.emit(
-        EnrollmentEnded(
-            enrollment_id=enrollment.id,
-            course_id=enrollment.course_id,
-            user_id=enrollment.user_id,
-            role=enrollment.role,
-            state=state,
-        )
-    )
+    uow.emit(EnrollmentEnded(**about(enrollment), role=enrollment.role, state=state))
     uow.announce(f"user:{enrollment.user_id}")
     await seats.promote(uow, course)
 
@@ -56,15 +53,7 @@ async def set_days(
         enrollment.active_since = func.statement_timestamp()  # type: ignore[assignment]
     enrollment.sqlmodel_update(days)
     await history.note(uow, [enrollment.id], "days", reason)
-    uow.emit(
-        EnrollmentRescheduled(
-            enrollment_id=enrollment.id,
-            course_id=enrollment.course_id,
-            user_id=enrollment.user_id,
-            starts_on=enrollment.starts_on,
-            ends_on=enrollment.ends_on,
-        )
-    )
+    uow.emit(EnrollmentRescheduled(**about(enrollment), starts_on=enrollment.starts_on, ends_on=enrollment.ends_on))
     uow.announce(f"user:{enrollment.user_id}")
     # Who was passed over since the last day had passed may move up again.
     await seats.promote(uow, course)
@@ -74,14 +63,7 @@ async def put_in_section(uow: UnitOfWork, enrollment: Enrollment, section_id: UU
     """Into a section that is known to have a place, or out of all."""
     enrollment.section_id = section_id
     await history.note(uow, [enrollment.id], "section", reason)
-    uow.emit(
-        EnrollmentMoved(
-            enrollment_id=enrollment.id,
-            course_id=enrollment.course_id,
-            user_id=enrollment.user_id,
-            section_id=section_id,
-        )
-    )
+    uow.emit(EnrollmentMoved(**about(enrollment), section_id=section_id))
 
 
 async def refuse_unless_may_join(uow: UnitOfWork, course: CourseSummary, user_id: UUID) -> None:
@@ -96,7 +78,7 @@ async def refuse_unless_may_join(uow: UnitOfWork, course: CourseSummary, user_id
 async def let_in(uow: UnitOfWork, course: CourseSummary, enrollment: Enrollment, reason: str | None) -> None:
     """A request is granted: a seat, or a place in the line; 409 when there is neither."""
     if course.state == "archived":
-        raise StateConflict("course_not_open", "This course is archived; nobody joins it any more.")
+        raise StateConflict("course_not_open", REFUSALS["course_not_open"])
     await refuse_unless_may_join(uow, course, enrollment.user_id)
     await joining.place_one(uow, course, enrollment.user_id, enrollment.role, Part(reason=reason))
     await uow.session.refresh(enrollment)

@@ -52,10 +52,8 @@ async def create(uow: UnitOfWork, data: GroupCreate) -> Response:
 async def update(uow: UnitOfWork, id: UUID, data: GroupUpdate, if_match: str | None) -> Response:
     """Change what is given."""
     group = await uow.lock(Group, id, if_match)
-    changes = data.model_dump(exclude_unset=True, exclude_none=True)
-    if any(getattr(group, name) != value for name, value in changes.items()):
+    if uow.change(group, data.model_dump(exclude_unset=True, exclude_none=True)):
         uow.emit(GroupChanged(group_id=id))
-    group.sqlmodel_update(changes)
     await uow.flush()
     return await GROUP_POINT.after_write(uow, id)
 

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from fastapi import Response
-from sqlalchemy import Select, bindparam, func
+from sqlalchemy import Select, bindparam
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
@@ -79,7 +79,7 @@ def refuse_unknown_kinds(uow: UnitOfWork, days: dict[str, int] | None) -> None:
 async def prepare_move(uow: UnitOfWork, id: UUID, to_parent_id: UUID | None) -> None:
     """Let no other move run beside this one, ask for power at both ends, and keep both alive."""
     # Two moves that are harmless each can be a cycle together, so that a lock on the rows is not enough.
-    await uow.session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("institutions.move", 0))))
+    await uow.alone("institutions.move")
     await refuse_own(uow, id)
     found = await uow.session.execute(select(Institution.parent_id).where(Institution.id == id))
     from_parent_id = found.scalar_one_or_none()

@@ -252,8 +252,7 @@ async def take(
     await uow.require_known(MATERIAL, material_id)
     await uow.hold(MATERIAL, material_id)
     # Two of the same student's requests take turns; other students are not held up.
-    turn = func.pg_advisory_xact_lock(func.hashtextextended(f"submission:{material_id}:{uow.actor_id}", 0))
-    await uow.session.execute(select(turn))
+    await uow.alone(f"submission:{material_id}:{uow.actor_id}")
     standing = await standing_of(uow, material_id)
     if not await uow.use(Roster).is_active(uow, standing.course_id, uow.actor_id, "student"):
         raise Forbidden("Only students who are enrolled in the course hand something in.")
